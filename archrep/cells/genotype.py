@@ -1,0 +1,59 @@
+"""A genotype: the normal and the reduction cell that a search in the DARTS space ends with."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from archrep.cells.cell import Cell
+from archrep.errors import CellError
+
+GENOTYPE_EXAMPLE = (
+    "Genotype(normal=[('sep_conv_3x3', 1), ... 8 pairs], normal_concat=range(2, 6), "
+    "reduce=[... 8 pairs], reduce_concat=range(2, 6))"
+)
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """Two cells of the DARTS space.
+
+    Attributes:
+        normal: Cell that keeps the resolution.
+        reduce: Cell that halves it.
+    """
+
+    normal: Cell
+    reduce: Cell
+
+    @classmethod
+    def parse(cls, text: str) -> Genotype:
+        """Genotype of the text that the DARTS code prints; read as literals, never executed.
+
+        Raises:
+            CellError: The text is no genotype, or a cell of it is not legal.
+        """
+        from archrep.cells.darts import pairs_to_cell
+
+        try:
+            call = ast.parse(text.strip(), mode="eval").body
+            if not isinstance(call, ast.Call):
+                raise ValueError
+            names = ("normal", "normal_concat", "reduce", "reduce_concat")
+            values = dict(zip(names, call.args, strict=False))
+            values |= {word.arg: word.value for word in call.keywords if word.arg}
+            normal, reduce = (ast.literal_eval(values[name]) for name in ("normal", "reduce"))
+        except (SyntaxError, ValueError, KeyError, TypeError):
+            raise CellError(
+                f"A genotype is written as {GENOTYPE_EXAMPLE}. Got {text[:100]!r}."
+            ) from None
+        return cls(pairs_to_cell(normal), pairs_to_cell(reduce))
+
+    def format(self) -> str:
+        """Text in the notation of the DARTS code."""
+        from archrep.cells.darts import cell_to_pairs
+
+        return (
+            f"Genotype(normal={cell_to_pairs(self.normal)}, normal_concat=range(2, 6), "
+            f"reduce={cell_to_pairs(self.reduce)}, reduce_concat=range(2, 6))"
+        )

@@ -1,0 +1,334 @@
+"""NAS-Bench-101 (Ying et al., 2019): at most 7 nodes, 9 edges and 3 operations; 423,624 cells.
+
+Cells are listed in the official order, which is the lexicographic order of their module hashes.
+`python -m archrep.cells.nasbench101` recomputes that order (20 s) and rewrites the packaged file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from archrep.cells.array import PAD, CellArray, edge_bit, node_pairs
+from archrep.cells.cell import Cell
+from archrep.cells.space import Space, stream_enumerated
+from archrep.errors import CellError
+
+MAX_EDGES = 9
+CONV3X3, CONV1X1, MAXPOOL3X3 = "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3"
+_ORDER_FILE = Path(__file__).parent / "data" / "nasbench101_order.npz"
+_ILLEGAL = 1 << 50  # added to the key of a relabeling for each edge that would run backwards
+
+
+class NasBench101(Space):
+    """The NAS-Bench-101 space; `index` and `enumerate` follow the official record file."""
+
+    name = "nasbench101"
+    title = "NAS-Bench-101"
+    ops = ("input", CONV3X3, CONV1X1, MAXPOOL3X3, "output")
+    max_nodes = 7
+    size = 423_624
+
+    def problems(self, cell: Cell) -> list[str]:
+        found = []
+        if not 2 <= len(cell) <= self.max_nodes:
+            found.append(f"It must have 2 to {self.max_nodes} nodes; it has {len(cell)}.")
+        if cell.ops[:1] != ("input",) or cell.ops[-1:] != ("output",):
+            found.append("Its first node must be 'input' and its last 'output'.")
+        if wrong := sorted(set(cell.ops[1:-1]) - set(self.ops[1:-1])):
+            found.append(f"Inner operations must be of {self.ops[1:-1]}; it has {wrong}.")
+        if len(cell.edges) > MAX_EDGES:
+            found.append(f"It must have at most {MAX_EDGES} edges; it has {len(cell.edges)}.")
+        sources, targets = {i for i, _ in cell.edges}, {j for _, j in cell.edges}
+        loose = [v for v in range(len(cell) - 1) if v not in sources]
+        loose += [v for v in range(1, len(cell)) if v not in targets]
+        if loose:
+            found.append(
+                f"Every node must lie on a path from input to output; {sorted(set(loose))} do not."
+            )
+        return found
+
+    def legal(self, cells: CellArray) -> np.ndarray:
+        used = cells.ops != PAD
+        count = used.sum(1)
+        node = np.arange(self.max_nodes)
+        last = np.maximum(count - 1, 0)
+        inner = (node > 0) & (node < last[:, None])
+        adjacency = cells.adjacency.astype(bool)
+        has_in, has_out = adjacency.any(1), adjacency.any(2)
+        return (
+            (count >= 2)
+            & (used == (node < count[:, None])).all(1)
+            & (cells.ops[:, 0] == 0)
+            & (cells.ops[np.arange(len(cells)), last] == 4)
+            & (((cells.ops >= 1) & (cells.ops <= 3)) | ~inner).all(1)
+            & (cells.num_edges <= MAX_EDGES)
+            & (has_in == (used & (node > 0))).all(1)
+            & (has_out == (node < last[:, None])).all(1)
+        )
+
+    # Text -------------------------------------------------------------------------------------
+
+    def parse(self, text: str) -> Cell:
+        """Cell of a JSON object with `matrix` and `ops`, of a module hash, or of an official index.
+
+        Example:
+            >>> NasBench101().parse('{"matrix": [[0, 1], [0, 0]], "ops": ["input", "output"]}')
+            Cell(ops=('input', 'output'), edges=((0, 1),))
+        """
+        text = text.strip()
+        if len(text) == 32 and set(text.lower()) <= set("0123456789abcdef"):
+            return self.enumerate()[self.index_of_hash(text)]
+        if text.isdecimal():
+            if int(text) >= self.size:
+                raise CellError(f"An index is between 0 and {self.size - 1}. Got {text}.")
+            return self.enumerate()[int(text)]
+        try:
+            record = json.loads(text)
+            matrix, ops = record["matrix"], record["ops"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise CellError(
+                f"A {self.title} cell is written as an official index, a 32-digit module hash or "
+                '{"matrix": [[0, 1], [0, 0]], "ops": ["input", "output"]}. '
+                f"Got {text[:80]!r}."
+            ) from None
+        return self.validate(Cell.from_matrix(matrix, ops))
+
+    def format(self, cell: Cell) -> str:
+        """One line of JSON with the official fields `matrix` and `ops`."""
+        return json.dumps({"matrix": cell.adjacency.tolist(), "ops": list(cell.ops)})
+
+    def identifier(self, row: int, cell: Cell) -> str:
+        return str(row)
+
+    def module_hash(self, cell: Cell) -> str:
+        """The official key of a cell: 32 hex digits, equal for isomorphic cells.
+
+        Colour refinement with MD5 as in `hash_module` of the official package (Ying et al., 2019,
+        section 2.3): labels are -1 for input, -2 for output, 0.. for the inner operations.
+        """
+        self.validate(cell)
+        preds = [cell.predecessors(v) for v in range(len(cell))]
+        succs = [cell.successors(v) for v in range(len(cell))]
+        label = {"input": -1, "output": -2} | {op: n for n, op in enumerate(self.ops[1:-1])}
+        colours = [
+            _md5(str((len(succs[v]), len(preds[v]), label[op]))) for v, op in enumerate(cell.ops)
+        ]
+        for _ in range(len(cell)):
+            colours = [
+                _md5(
+                    "".join(sorted(colours[p] for p in preds[v]))
+                    + "|"
+                    + "".join(sorted(colours[s] for s in succs[v]))
+                    + "|"
+                    + colours[v]
+                )
+                for v in range(len(cell))
+            ]
+        return _md5(str(sorted(colours)))
+
+    def index_of_hash(self, module_hash: str) -> int:
+        """Official index of a module hash, by bisection over the hashes of 19 cells.
+
+        Raises:
+            CellError: No cell of the space has that hash.
+        """
+        wanted, cells = module_hash.lower(), self.enumerate()
+        low, high = 0, self.size
+        while low < high:
+            middle = (low + high) // 2
+            if self.module_hash(cells[middle]) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        if low == self.size or self.module_hash(cells[low]) != wanted:
+            raise CellError(f"No {self.title} cell has the module hash {module_hash!r}.")
+        return low
+
+    # Listing ----------------------------------------------------------------------------------
+
+    def enumerate(self) -> CellArray:
+        """All 423,624 cells in official order, each written canonically; 0.3 s, then kept."""
+        return _all_cells()
+
+    def sample(self, rng: np.random.Generator) -> Cell:
+        """A cell drawn uniformly from the unique ones, not from random matrices."""
+        return self.enumerate()[int(rng.integers(self.size))]
+
+    def stream(self, count: int, seed: int = 0, chunk: int = 65_536) -> Iterator[CellArray]:
+        return stream_enumerated(self, count, seed, chunk)
+
+    def canonical_array(self, cells: CellArray) -> CellArray:
+        """The spelling of `enumerate`: nodes ordered so that the adjacency code is smallest."""
+        ops = np.full_like(cells.ops, PAD)
+        bits = np.zeros(len(cells), np.uint64)
+        count = cells.num_nodes
+        for n in range(2, self.max_nodes + 1):
+            rows = np.flatnonzero(count == n)
+            if len(rows):
+                keys = _smallest_keys(cells.adjacency_bits[rows], cells.ops[rows, :n], n)
+                bits[rows], ops[rows, :n] = _read_keys(keys, n)
+        return CellArray(ops, bits, self.ops)
+
+    def canonical(self, cell: Cell) -> Cell:
+        return self.canonical_array(self.pack([self.validate(cell)]))[0]
+
+    # Moves ------------------------------------------------------------------------------------
+
+    def neighbours(self, cell: Cell) -> list[Cell]:
+        """Legal cells one change away: an inner operation, an edge, or a node on a single path.
+
+        A node is inserted with one edge in and one edge out, and removed only if it has just those,
+        so being neighbours is mutual and the whole space is connected. Nothing is pruned.
+        """
+        moves: list[Cell] = []
+        for v in range(1, len(cell) - 1):
+            for op in self.ops[1:-1]:
+                moves.append(Cell((*cell.ops[:v], op, *cell.ops[v + 1 :]), cell.edges))
+        for edge in node_pairs(len(cell)):
+            moves.append(Cell(cell.ops, tuple(set(cell.edges) ^ {edge})))
+        for v in range(1, len(cell) - 1):
+            if len(cell.predecessors(v)) == len(cell.successors(v)) == 1:
+                moves.append(_without_node(cell, v))
+        if len(cell) < self.max_nodes:
+            for i, j in node_pairs(len(cell)):
+                moves.extend(_with_node(cell, i, j, op) for op in self.ops[1:-1])
+        legal = [move for move in moves if self.is_legal(move)]
+        own = cell.canonical
+        return list({move.canonical: move for move in legal if move.canonical != own}.values())
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _without_node(cell: Cell, v: int) -> Cell:
+    place = {old: new for new, old in enumerate(u for u in range(len(cell)) if u != v)}
+    return Cell(
+        cell.ops[:v] + cell.ops[v + 1 :],
+        tuple((place[i], place[j]) for i, j in cell.edges if v not in (i, j)),
+    )
+
+
+def _with_node(cell: Cell, i: int, j: int, op: str) -> Cell:
+    """A new node between i and j, written just before j."""
+    shift = [v + (v >= j) for v in range(len(cell))]
+    edges = [(shift[a], shift[b]) for a, b in cell.edges]
+    return Cell((*cell.ops[:j], op, *cell.ops[j:]), (*edges, (shift[i], j), (j, j + 1)))
+
+
+# Enumeration: all graphs first, then all labelings up to the symmetries of each graph. A graph on n
+# nodes is coded as a number whose highest bit is the first pair of `node_pairs`; "smallest" below
+# means that as many early pairs as possible hold an edge, so nodes stand close behind the input.
+
+
+@functools.cache
+def _all_cells() -> CellArray:
+    parts = [_cells_of_size(n) for n in range(2, NasBench101.max_nodes + 1)]
+    cells = CellArray.concatenate(parts)
+    with np.load(_ORDER_FILE) as stored:
+        order = stored["order"].astype(np.int64) @ (256 ** np.arange(3))
+    return cells[order]
+
+
+def _cells_of_size(n: int) -> CellArray:
+    graphs = np.arange(1 << (n * (n - 1) // 2), dtype=np.uint64)
+    graphs = graphs[np.bitwise_count(graphs) <= MAX_EDGES]
+    for v in range(n):
+        incoming = sum(1 << edge_bit(i, v) for i in range(v))
+        outgoing = sum(1 << edge_bit(v, j) for j in range(v + 1, n))
+        for mask in (incoming if v else 0, outgoing if v < n - 1 else 0):
+            if mask:
+                graphs = graphs[graphs & np.uint64(mask) != 0]
+    shapes = np.unique(_smallest_graph_keys(graphs, n))
+    bits = _graph_of_key(shapes, n)
+
+    inner = n - 2
+    labels = np.array(list(itertools.product(range(3), repeat=inner)), np.int64)
+    labels = labels.reshape(3**inner, inner)
+    weights = 3 ** np.arange(inner)[::-1]
+    code = labels @ weights
+    keep = np.ones((len(bits), len(labels)), bool)
+    for order in itertools.permutations(range(inner)):
+        same = _relabelled_graph_keys(bits, n, order) == shapes
+        moved = np.empty_like(labels)
+        moved[:, list(order)] = labels
+        keep[same] &= code <= moved @ weights
+    shape, label = np.nonzero(keep)
+    ops = np.full((len(shape), NasBench101.max_nodes), PAD, np.uint8)
+    ops[:, 0], ops[:, n - 1] = 0, 4
+    ops[:, 1 : n - 1] = labels[label] + 1
+    return CellArray(ops, bits[shape], NasBench101.ops)
+
+
+def _relabelled_graph_keys(bits: np.ndarray, n: int, order: tuple[int, ...]) -> np.ndarray:
+    """Graph keys after inner node v + 1 becomes node `order[v]` + 1; over `_ILLEGAL` if backwards."""
+    place = (0, *(v + 1 for v in order), n - 1)
+    pairs = node_pairs(n)
+    keys = np.zeros(len(bits), np.int64)
+    for start in range(0, len(pairs), 11):  # a table for each 11 bits replaces 11 tests of one bit
+        width = min(11, len(pairs) - start)
+        chosen = np.arange(1 << width)
+        table = np.zeros(1 << width, np.int64)
+        for k, (i, j) in enumerate(pairs[start : start + width]):
+            a, b = place[i], place[j]
+            worth = _ILLEGAL if a > b else -(1 << (len(pairs) - 1 - edge_bit(a, b)))
+            table += (chosen >> k & 1) * worth
+        keys += table[(bits >> np.uint64(start)).astype(np.int64) & ((1 << width) - 1)]
+    return keys
+
+
+def _smallest_graph_keys(bits: np.ndarray, n: int) -> np.ndarray:
+    best = np.full(len(bits), _ILLEGAL, np.int64)
+    for order in itertools.permutations(range(n - 2)):
+        np.minimum(best, _relabelled_graph_keys(bits, n, order), out=best)
+    return best
+
+
+def _graph_of_key(keys: np.ndarray, n: int) -> np.ndarray:
+    pairs = node_pairs(n)
+    bits = np.zeros(len(keys), np.uint64)
+    for i, j in pairs:
+        present = (-keys >> (len(pairs) - 1 - edge_bit(i, j))) & 1
+        bits |= present.astype(np.uint64) << np.uint64(edge_bit(i, j))
+    return bits
+
+
+def _smallest_keys(bits: np.ndarray, ops: np.ndarray, n: int) -> np.ndarray:
+    """Smallest (graph, labels) key of each cell over all relabelings."""
+    labels = ops[:, 1 : n - 1].astype(np.int64) - 1
+    best = np.full(len(bits), np.iinfo(np.int64).max)
+    for order in itertools.permutations(range(n - 2)):
+        graph = _relabelled_graph_keys(bits, n, order)
+        code = labels @ (3 ** (n - 3 - np.array(order, np.int64)))
+        np.minimum(best, graph * 243 + code, out=best)
+    return best
+
+
+def _read_keys(keys: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    graph, code = np.divmod(keys, 243)
+    ops = np.zeros((len(keys), n), np.uint8)
+    ops[:, n - 1] = 4
+    for v in range(1, n - 1):
+        ops[:, v] = code // 3 ** (n - 2 - v) % 3 + 1
+    return _graph_of_key(graph, n), ops
+
+
+def _write_official_order() -> None:
+    """Sort our enumeration by module hash and store the order as three bytes a cell."""
+    cells = CellArray.concatenate([_cells_of_size(n) for n in range(2, NasBench101.max_nodes + 1)])
+    space = NasBench101()
+    order = np.argsort(np.array([space.module_hash(cell) for cell in cells]))
+    planes = np.stack([order >> shift & 255 for shift in (0, 8, 16)], 1).astype(np.uint8)
+    _ORDER_FILE.parent.mkdir(exist_ok=True)
+    np.savez_compressed(_ORDER_FILE, order=planes)
+
+
+if __name__ == "__main__":
+    _write_official_order()

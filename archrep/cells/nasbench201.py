@@ -1,0 +1,182 @@
+"""NAS-Bench-201 (Dong and Yang, 2020): 4 nodes, 6 edges that carry one of 5 operations; 15,625 cells.
+
+As a `Cell` the operations sit on nodes, as in arch2vec (Yan et al., 2020, Appendix A.2): node 0 is
+the input, nodes 1..6 are the official edges 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2, node 7 is the output.
+Every cell has the same edges, so the whole content is in the operations.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from archrep.cells.array import CellArray, edge_bit
+from archrep.cells.cell import Cell
+from archrep.cells.space import Space, stream_enumerated
+from archrep.errors import CellError
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+"""Candidate operations in the order of the official code."""
+
+OFFICIAL_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""Official feature-map edges (source, target), in the order of the architecture string."""
+
+EDGES = tuple(
+    [(0, 1 + k) for k, (source, _) in enumerate(OFFICIAL_EDGES) if source == 0]
+    + [
+        (1 + k, 1 + m)
+        for k, (_, target) in enumerate(OFFICIAL_EDGES)
+        for m, (source, _) in enumerate(OFFICIAL_EDGES)
+        if source == target
+    ]
+    + [(1 + k, 7) for k, (_, target) in enumerate(OFFICIAL_EDGES) if target == 3]
+)
+"""The ten edges every cell has when operations are nodes."""
+
+_EDGE_BITS = sum(1 << edge_bit(i, j) for i, j in EDGES)
+_ORDER_FILE = Path(__file__).parent / "data" / "nasbench201_order.npy"
+_SLOT = re.compile(r"([a-z0-9_]+)~([0-9])")
+
+
+class NasBench201(Space):
+    """The NAS-Bench-201 space; `index` and `enumerate` follow the official numbering."""
+
+    name = "nasbench201"
+    title = "NAS-Bench-201"
+    ops = ("input", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3", "skip_connect", "none", "output")
+    max_nodes = 8
+    size = 15_625
+
+    def problems(self, cell: Cell) -> list[str]:
+        found = []
+        if len(cell) != 8 or cell.ops[:1] != ("input",) or cell.ops[-1:] != ("output",):
+            found.append("It must have 8 nodes, 'input' first and 'output' last.")
+        if wrong := sorted(set(cell.ops[1:-1]) - set(OPERATIONS)):
+            found.append(f"Inner operations must be of {OPERATIONS}; it has {wrong}.")
+        if set(cell.edges) != set(EDGES):
+            found.append(f"Its edges must be {tuple(sorted(EDGES))}; it has {cell.edges}.")
+        return found
+
+    def legal(self, cells: CellArray) -> np.ndarray:
+        inner = cells.ops[:, 1:7]
+        return (
+            (cells.ops[:, 0] == 0)
+            & (cells.ops[:, 7] == 6)
+            & ((inner >= 1) & (inner <= 5)).all(1)
+            & (cells.adjacency_bits == np.uint64(_EDGE_BITS))
+        )
+
+    # Text -------------------------------------------------------------------------------------
+
+    def parse(self, text: str) -> Cell:
+        """Cell of an official architecture string or of an official index.
+
+        Example:
+            >>> cell = NasBench201().parse(
+            ...     "|none~0|+|none~0|none~1|+|skip_connect~0|nor_conv_3x3~1|none~2|")
+            >>> cell.ops[4]
+            'skip_connect'
+        """
+        text = text.strip()
+        if text.isdecimal():
+            if int(text) >= self.size:
+                raise CellError(f"An index is between 0 and {self.size - 1}. Got {text}.")
+            return self.enumerate()[int(text)]
+        slots = _SLOT.findall(text)
+        cell = Cell(("input", *(op for op, _ in slots), "output"), EDGES) if len(slots) == 6 else None
+        if cell is None or self.format(cell) != text:
+            raise CellError(
+                f"A {self.title} cell is written as an official index or as "
+                "|op~0|+|op~0|op~1|+|op~0|op~1|op~2| with operations of "
+                f"{OPERATIONS}. Got {text[:120]!r}."
+            )
+        return self.validate(cell)
+
+    def format(self, cell: Cell) -> str:
+        nodes = []
+        for target in (1, 2, 3):
+            slots = [
+                f"{cell.ops[1 + k]}~{source}"
+                for k, (source, end) in enumerate(OFFICIAL_EDGES)
+                if end == target
+            ]
+            nodes.append("|" + "|".join(slots) + "|")
+        return "+".join(nodes)
+
+    # Listing ----------------------------------------------------------------------------------
+
+    def enumerate(self) -> CellArray:
+        """All 15,625 cells in official order."""
+        return _all_cells()
+
+    def sample(self, rng: np.random.Generator) -> Cell:
+        return self.enumerate()[int(rng.integers(self.size))]
+
+    def stream(self, count: int, seed: int = 0, chunk: int = 65_536) -> Iterator[CellArray]:
+        return stream_enumerated(self, count, seed, chunk)
+
+    def canonical(self, cell: Cell) -> Cell:
+        """The official spelling of a cell whose nodes may stand in another order."""
+        row = int(self.index_array(self.pack([cell]))[0])
+        if row < 0:
+            raise CellError(f"Not isomorphic to any {self.title} cell: {cell}.")
+        return self.enumerate()[row]
+
+    def canonical_array(self, cells: CellArray) -> CellArray:
+        """The graph has no symmetry, so legal cells are written in one way already."""
+        return cells
+
+    def topology_classes(self) -> np.ndarray:
+        """Class of each cell by what it computes, `[15625]`: 6,466 classes, numbered by first member.
+
+        Dong and Yang (2020) call these isomorphic: an edge `none` removes everything that flows
+        through it, `skip_connect` passes its input on, and the order of summands does not matter.
+        """
+        cells = self.enumerate()
+        known: dict[str, int] = {}
+        classes = np.zeros(len(cells), np.int64)
+        for row, codes in enumerate(cells.ops[:, 1:7]):
+            edge_ops = dict(zip(OFFICIAL_EDGES, (self.ops[c] for c in codes), strict=True))
+            sums = ["x"]
+            for target in (1, 2, 3):
+                terms = [
+                    _term(sums[source], edge_ops[source, target])
+                    for source in range(target)
+                ]
+                sums.append("+".join(sorted(terms)))
+            classes[row] = known.setdefault(sums[3], row)
+        return classes
+
+    # Moves ------------------------------------------------------------------------------------
+
+    def neighbours(self, cell: Cell) -> list[Cell]:
+        """The 24 cells that differ in the operation of one official edge."""
+        return [
+            Cell((*cell.ops[:v], op, *cell.ops[v + 1 :]), cell.edges)
+            for v in range(1, 7)
+            for op in OPERATIONS
+            if op != cell.ops[v]
+        ]
+
+
+def _term(source: str, op: str) -> str:
+    """What one edge adds to the sum of its target; "#" is zero, as in the official code."""
+    if op == "none" or source == "#":
+        return "#"
+    return source if op == "skip_connect" else f"({source})@{op}"
+
+
+@functools.cache
+def _all_cells() -> CellArray:
+    codes = np.array([NasBench201.ops.index(op) for op in OPERATIONS], np.uint8)
+    digits = np.array(list(itertools.product(range(5), repeat=6)))
+    ops = np.zeros((len(digits), 8), np.uint8)
+    ops[:, 1:7], ops[:, 7] = codes[digits], 6
+    order = np.load(_ORDER_FILE)
+    bits = np.full(len(order), _EDGE_BITS, np.uint64)
+    return CellArray(ops[order], bits, NasBench201.ops)

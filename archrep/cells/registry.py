@@ -1,0 +1,38 @@
+"""The search spaces by name."""
+
+from __future__ import annotations
+
+from archrep.cells.darts import Darts
+from archrep.cells.nasbench101 import NasBench101
+from archrep.cells.nasbench201 import NasBench201
+from archrep.cells.space import Space
+from archrep.errors import ConfigError, UnknownNameError
+
+SPACES: dict[str, Space] = {
+    space.name: space for space in (NasBench101(), NasBench201(), Darts())
+}
+
+
+def get_space(space: str | Space) -> Space:
+    """The space of that name; a `Space` is passed through.
+
+    Raises:
+        UnknownNameError: No such space; the message lists the known ones.
+    """
+    if isinstance(space, Space):
+        return space
+    if space not in SPACES:
+        raise UnknownNameError(f"Search space must be one of {', '.join(SPACES)}. Got {space!r}.")
+    return SPACES[space]
+
+
+def register_space(space: Space) -> Space:
+    """Make a space of your own known by its name to every command and function.
+
+    Raises:
+        ConfigError: Another space already has that name.
+    """
+    if space.name in SPACES:
+        raise ConfigError(f"A space named {space.name!r} is registered already. Choose another name.")
+    SPACES[space.name] = space
+    return space

@@ -1,0 +1,37 @@
+"""Errors and warnings of archrep: each names what was expected, what came and what to do."""
+
+
+class ArchrepError(Exception):
+    """Base of every error that a user can fix; the command line prints it as one line."""
+
+
+class CellError(ArchrepError, ValueError):
+    """A cell, or the text of one, is not legal in its search space."""
+
+
+class SpaceError(ArchrepError, ValueError):
+    """A search space was asked for something it does not have, such as an endless enumeration."""
+
+
+class UnknownNameError(ArchrepError, LookupError):
+    """A registry holds no entry of that name."""
+
+
+class ConfigError(ArchrepError, ValueError):
+    """A configuration holds one or more impossible values."""
+
+
+class ShapeError(ArchrepError, ValueError):
+    """Tensor or array shapes do not fit together."""
+
+
+class RunError(ArchrepError, RuntimeError):
+    """A run directory cannot be used as asked: it exists, is damaged or belongs to another run."""
+
+
+class MissingDependencyError(ArchrepError, ImportError):
+    """An optional package is needed for this call and is not installed, or is broken."""
+
+
+class ArchrepWarning(UserWarning):
+    """The run goes on, but a figure of it could mislead."""
