@@ -43,17 +43,17 @@ class CellArray:
     vocabulary: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.ops.ndim != 2 or self.adjacency_bits.shape != self.ops.shape[:1]:
+        ops, bits = np.asarray(self.ops), np.asarray(self.adjacency_bits)
+        if ops.ndim != 2 or bits.shape != ops.shape[:1]:
             raise ShapeError(
                 "`ops` must be [N, V] and `adjacency_bits` [N]. "
-                f"Got {self.ops.shape} and {self.adjacency_bits.shape}."
+                f"Got {ops.shape} and {bits.shape}."
             )
-        if self.ops.shape[1] > MAX_NODES:
-            raise ShapeError(f"Cells have at most {MAX_NODES} nodes. Got {self.ops.shape[1]}.")
-        object.__setattr__(self, "ops", self.ops.astype(np.uint8, copy=False))
-        object.__setattr__(
-            self, "adjacency_bits", self.adjacency_bits.astype(np.uint64, copy=False)
-        )
+        if ops.shape[1] > MAX_NODES:
+            raise ShapeError(f"Cells have at most {MAX_NODES} nodes. Got {ops.shape[1]}.")
+        object.__setattr__(self, "ops", ops.astype(np.uint8, copy=False))
+        object.__setattr__(self, "adjacency_bits", bits.astype(np.uint64, copy=False))
+        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
 
     @classmethod
     def from_cells(
@@ -89,7 +89,16 @@ class CellArray:
 
     @classmethod
     def concatenate(cls, parts: Sequence[CellArray]) -> CellArray:
-        """One array of several with the same vocabulary and width."""
+        """One array of several with the same vocabulary and width.
+
+        Raises:
+            ShapeError: There is no part, or they are not of one space.
+        """
+        if len({(part.vocabulary, part.max_nodes) for part in parts}) != 1:
+            raise ShapeError(
+                "`parts` must be one or more arrays with the same vocabulary and width. "
+                f"Got {[(len(part), part.max_nodes) for part in parts]}."
+            )
         return cls(
             np.concatenate([part.ops for part in parts]),
             np.concatenate([part.adjacency_bits for part in parts]),
@@ -135,10 +144,15 @@ class CellArray:
         if not isinstance(key, (int, np.integer)):
             return CellArray(self.ops[key], self.adjacency_bits[key], self.vocabulary)
         codes, bits = self.ops[key], int(self.adjacency_bits[key])
-        used = int((codes != PAD).sum())
+        codes = codes[codes != PAD].tolist()
+        if unknown := [code for code in codes if code >= len(self.vocabulary)]:
+            raise CellError(
+                f"Operation codes must be below {len(self.vocabulary)}. "
+                f"Got {unknown[0]} in row {key}."
+            )
         return Cell(
-            tuple(self.vocabulary[c] for c in codes[codes != PAD]),
-            tuple((i, j) for i, j in node_pairs(used) if bits >> edge_bit(i, j) & 1),
+            tuple(self.vocabulary[code] for code in codes),
+            tuple((i, j) for i, j in node_pairs(len(codes)) if bits >> edge_bit(i, j) & 1),
         )
 
     def __iter__(self) -> Iterator[Cell]:
@@ -160,18 +174,29 @@ class CellArray:
         (Ying et al., 2019) with 64-bit mixing in place of MD5, so some hundred times faster. Two
         rounds already tell all 423,624 NAS-Bench-101 cells apart.
         """
-        used = self.ops != PAD
-        colour = np.where(used, _mix(self.ops.astype(np.uint64) + _ODD[0]), np.uint64(0))
-        for _ in range(rounds):
-            as_pred, as_succ = _mix(colour * _ODD[1]), _mix(colour * _ODD[2])
-            preds, succs = np.zeros_like(colour), np.zeros_like(colour)
-            for i, j in node_pairs(self.max_nodes):
-                present = self.edge(i, j).astype(np.uint64)
-                preds[:, j] += as_pred[:, i] * present
-                succs[:, i] += as_succ[:, j] * present
-            colour = _mix(colour * _ODD[3] + _mix(preds + _ODD[4]) + _mix(succs + _ODD[5]) * _ODD[1])
-            colour *= used
-        return _mix((_mix(colour * _ODD[5]) * used).sum(1, dtype=np.uint64))
+        hashes = np.empty(len(self), np.uint64)
+        for start in range(0, len(self), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            hashes[block] = _colour_hash(self[block], rounds)
+        return hashes
+
+
+_BLOCK = 4096  # cells at a time, so that everything stays in the cache of the processor
+
+
+def _colour_hash(cells: CellArray, rounds: int) -> np.ndarray:
+    used = (cells.ops != PAD).T  # [V, N], like everything below
+    links = [(i, j, cells.edge(i, j)) for i, j in node_pairs(cells.max_nodes)]
+    masks = [(i, j, -present.astype(np.uint64)) for i, j, present in links if present.any()]
+    colour = _mix(cells.ops.T.astype(np.uint64) + _ODD[0]) * used
+    for _ in range(rounds):
+        as_pred, as_succ = _mix(colour * _ODD[1]), _mix(colour * _ODD[2])
+        preds, succs = np.full_like(colour, _ODD[4]), np.full_like(colour, _ODD[5])
+        for i, j, mask in masks:
+            preds[j] += as_pred[i] & mask
+            succs[i] += as_succ[j] & mask
+        colour = _mix(colour * _ODD[3] + _mix(preds) + _mix(succs) * _ODD[1]) * used
+    return _mix((_mix(colour * _ODD[5]) * used).sum(0, dtype=np.uint64))
 
 
 _ODD = np.array(
@@ -189,6 +214,9 @@ _ODD = np.array(
 
 def _mix(x: np.ndarray) -> np.ndarray:
     """SplitMix64 finaliser (Steele et al., 2014): a bijection of 64-bit words."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x = x ^ (x >> np.uint64(30))
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x

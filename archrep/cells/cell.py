@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,15 +41,14 @@ class Cell:
 
     def __post_init__(self) -> None:
         try:
-            edges = tuple(sorted((int(i), int(j)) for i, j in self.edges))
+            given = tuple(self.edges)
+            edges = tuple(sorted((operator.index(i), operator.index(j)) for i, j in given))
         except (TypeError, ValueError):
             raise CellError(
                 f"`edges` must be pairs of node numbers such as ((0, 1), (1, 2)). "
                 f"Got {self.edges!r}."
             ) from None
-        if isinstance(self.ops, str) or not all(isinstance(op, str) for op in self.ops):
-            raise CellError(f"`ops` must be a sequence of operation names. Got {self.ops!r}.")
-        object.__setattr__(self, "ops", tuple(self.ops))
+        object.__setattr__(self, "ops", _labels(self.ops))
         object.__setattr__(self, "edges", edges)
         for i, j in edges:
             if i >= j:
@@ -65,13 +65,17 @@ class Cell:
             raise CellError(f"An edge is given twice in {edges}. Give each edge once.")
 
     @classmethod
-    def from_matrix(cls, adjacency: Sequence[Sequence[int]] | np.ndarray, ops: Iterable[str]) -> Cell:
+    def from_matrix(
+        cls, adjacency: Sequence[Sequence[int]] | np.ndarray, ops: Iterable[str]
+    ) -> Cell:
         """Cell of a square 0/1 matrix (edge i -> j at row i, column j) and its labels."""
-        ops = tuple(ops)
+        ops = _labels(ops)
         try:
             matrix = np.asarray(adjacency)
         except ValueError:
-            raise CellError("`adjacency` must be a square matrix. Got rows of unequal length.") from None
+            raise CellError(
+                "`adjacency` must be a square matrix. Got rows of unequal length."
+            ) from None
         if matrix.shape != (len(ops), len(ops)):
             raise CellError(
                 f"`adjacency` must be {len(ops)} x {len(ops)} for {len(ops)} operations. "
@@ -79,7 +83,7 @@ class Cell:
             )
         if not np.isin(matrix, (0, 1)).all():
             raise CellError(f"`adjacency` must hold only 0 and 1. Got {matrix.tolist()}.")
-        return cls(ops, tuple(map(tuple, np.argwhere(matrix).tolist())))
+        return cls(ops, tuple((i, j) for i, j in np.argwhere(matrix).tolist()))
 
     def __len__(self) -> int:
         """Number of nodes."""
@@ -109,7 +113,9 @@ class Cell:
             CellError: `order` is not a permutation, or puts the end of an edge before its start.
         """
         if sorted(order) != list(range(len(self))):
-            raise CellError(f"`order` must be a permutation of 0..{len(self) - 1}. Got {list(order)}.")
+            raise CellError(
+                f"`order` must be a permutation of the {len(self)} nodes. Got {list(order)}."
+            )
         place = {old: new for new, old in enumerate(order)}
         return Cell(
             tuple(self.ops[old] for old in order),
@@ -121,11 +127,13 @@ class Cell:
         """One fixed way to write this graph, equal for isomorphic cells and only for them.
 
         Nodes are placed one by one in topological order. Among the free nodes, colour refinement
-        (Weisfeiler and Leman, 1968) picks the smallest colour, and every node of a tie is tried;
-        the smallest result wins. Exact; exponential only in true symmetries.
+        (Weisfeiler and Leman, 1968) picks the smallest colour, and every node of a tie is tried,
+        of nodes with the same neighbours only one; the smallest result wins. Exact; exponential
+        only in the symmetries that remain.
         """
         colours = _stable_colours(self)
         preds = [self.predecessors(v) for v in range(len(self))]
+        succs = [self.successors(v) for v in range(len(self))]
         best: tuple | None = None
         best_order: list[int] = []
 
@@ -142,11 +150,11 @@ class Cell:
                 if v not in position and all(p in position for p in preds[v])
             ]
             smallest = min(colours[v] for v in free)
-            for v in free:
-                if colours[v] == smallest:
-                    row = (colours[v], tuple(sorted(position[p] for p in preds[v])))
-                    if best is None or (*written, row) <= best[: len(written) + 1]:
-                        place([*order, v], [*written, row])
+            tied = {(preds[v], succs[v]): v for v in free if colours[v] == smallest}
+            for v in tied.values():
+                row = (colours[v], tuple(sorted(position[p] for p in preds[v])))
+                if best is None or (*written, row) <= best[: len(written) + 1]:
+                    place([*order, v], [*written, row])
 
         place([], [])
         return self.permuted(best_order)
@@ -181,9 +189,13 @@ class Cell:
         """Cell of a directed acyclic graph whose nodes carry an attribute `op`."""
         import networkx
 
-        if not networkx.is_directed_acyclic_graph(graph):
-            raise CellError("A cell is a directed acyclic graph. Got a graph with a cycle or undirected.")
-        order = list(networkx.lexicographical_topological_sort(graph, key=str))
+        if graph.is_multigraph() or not networkx.is_directed_acyclic_graph(graph):
+            raise CellError(
+                "A cell is a directed acyclic graph. Got a graph with a cycle, undirected or with "
+                "parallel edges."
+            )
+        listed = {v: n for n, v in enumerate(graph)}
+        order = list(networkx.lexicographical_topological_sort(graph, key=listed.__getitem__))
         if missing := [v for v in order if "op" not in graph.nodes[v]]:
             raise CellError(f"Every node needs the attribute `op`. Missing on {missing}.")
         place = {v: k for k, v in enumerate(order)}
@@ -199,6 +211,14 @@ class Cell:
         return cell_svg(self)
 
 
+def _labels(ops: Iterable[str]) -> tuple[str, ...]:
+    """Operation names as a tuple of plain `str`; NumPy strings would print differently."""
+    labels = tuple(ops) if isinstance(ops, Iterable) and not isinstance(ops, str) else (None,)
+    if not all(isinstance(op, str) for op in labels):
+        raise CellError(f"`ops` must be a sequence of operation names. Got {ops!r}.")
+    return tuple(str(op) for op in labels)
+
+
 def _stable_colours(cell: Cell) -> list[int]:
     """Isomorphism-invariant node colours 0.. from refinement until no class splits further."""
     preds = [cell.predecessors(v) for v in range(len(cell))]
@@ -208,7 +228,7 @@ def _stable_colours(cell: Cell) -> list[int]:
     while True:
         rank = {key: r for r, key in enumerate(sorted(set(keys)))}
         refined = [rank[key] for key in keys]
-        if colours and len(rank) == len(set(colours)):
+        if len(rank) == len(set(colours)):
             return refined
         colours = refined
         keys = [

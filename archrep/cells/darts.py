@@ -86,9 +86,10 @@ class Darts(Space):
         sources = self._sources(cells)
         ok &= (sources >= 0).all((1, 2)) & (sources[..., 0] != sources[..., 1]).all(1)
         output_edges = sum(1 << edge_bit(v, 10) for v in range(2, 10))
-        return ok & (cells.adjacency_bits >> np.uint64(edge_bit(0, 10)) == np.uint64(
-            output_edges >> edge_bit(0, 10)
-        ))
+        return ok & (
+            cells.adjacency_bits >> np.uint64(edge_bit(0, 10))
+            == np.uint64(output_edges >> edge_bit(0, 10))
+        )
 
     def _sources(self, cells: CellArray) -> np.ndarray:
         """What each operation reads, `[N, 4, 2]`: 0, 1 cell inputs, 2.. blocks, -1 nothing legal."""

@@ -4,11 +4,12 @@ The least number of unit edits that turn one cell into the other: insert or dele
 the operation of a node, insert or delete an edge. It is the distance that
 `networkx.graph_edit_distance` computes with matching on operations, found here by depth-first
 branch and bound over the images of the nodes.
+
+Deleting one node and inserting another never costs less than turning the one into the other. So
+the nodes of the smaller cell are never deleted, and the free nodes of the larger one are inserted.
 """
 
 from __future__ import annotations
-
-from collections import Counter
 
 from archrep.cells.cell import Cell
 
@@ -24,64 +25,81 @@ def edit_distance(first: Cell, second: Cell, upper_bound: int | None = None) -> 
 
     Returns:
         The distance, symmetric in its arguments and zero exactly for isomorphic cells.
+
+    Example:
+        >>> path = Cell(("input", "maxpool3x3", "output"), ((0, 1), (1, 2)))
+        >>> edit_distance(path, Cell(("input", "output"), ((0, 1),)))
+        3
     """
+    if len(first) > len(second):
+        first, second = second, first
     n, m = len(first), len(second)
-    out_1, out_2 = _successor_masks(first), _successor_masks(second)
-    in_1, in_2 = _predecessor_masks(first), _predecessor_masks(second)
-    # Operations and edge counts still open when nodes k.. of `first` are left to place.
-    open_ops = [Counter(first.ops[k:]) for k in range(n + 1)]
-    open_edges = [sum(1 for i, j in first.edges if j >= k) for k in range(n + 1)]
-    trivial = n + m + len(first.edges) + len(second.edges)
-    best = trivial if upper_bound is None else upper_bound
-    image = [-1] * n  # -1: deleted
+    in_1, _ = _neighbour_masks(first)
+    in_2, out_2 = _neighbour_masks(second)
+    succs = [first.successors(k) for k in range(n)]
+    relabel = [[int(a != b) for b in second.ops] for a in first.ops]
+    best = n + m + len(first.edges) + len(second.edges) if upper_bound is None else upper_bound
+    placed_preds = [0] * n  # nodes of `second` that stand for predecessors placed so far
 
     def visit(k: int, used: int, cost: int) -> None:
+        """Place nodes k.. of `first`; `cost` is that of nodes ..k and of the edges among them."""
         nonlocal best
-        rest = [second.ops[w] for w in range(m) if not used >> w & 1]
-        placed_edges = sum(
-            (out_2[w] & used).bit_count() for w in range(m) if used >> w & 1
-        )
-        rest_edges = len(second.edges) - placed_edges
+        free = [w for w in range(m) if not used >> w & 1]
+        # Of each free node: its placed predecessors, and the number of its placed successors, free
+        # predecessors and free successors.
+        edges = [
+            (
+                in_2[w] & used,
+                (out_2[w] & used).bit_count(),
+                (in_2[w] & ~used).bit_count(),
+                (out_2[w] & ~used).bit_count(),
+            )
+            for w in free
+        ]
+        # Twice the cost of each node of `first` (row) on each free node (column), as far as it is
+        # certain: an edge to an open node is shared by its two ends, so each end counts a half.
+        insertion = [
+            2 + 2 * (p.bit_count() + s) + open_p + open_s for p, s, open_p, open_s in edges
+        ]
         if k == n:
-            best = min(best, cost + len(rest) + rest_edges)
+            best = min(best, cost + sum(insertion) // 2)
             return
-        common = (open_ops[k] & Counter(rest)).total()
-        bound = max(n - k, len(rest)) - common + abs(open_edges[k] - rest_edges)
-        if cost + bound >= best:
+        table = []
+        for u in range(k, n):
+            preds, open_preds = placed_preds[u], (in_1[u] >> k).bit_count()
+            table.append(
+                [
+                    2 * (relabel[u][w] + (preds ^ p).bit_count() + s)
+                    + abs(open_preds - open_p)
+                    + abs(len(succs[u]) - open_s)
+                    for w, (p, s, open_p, open_s) in zip(free, edges, strict=True)
+                ]
+            )
+        # No assignment costs less than the cheapest entries of all rows, or of all columns.
+        by_row = sum(map(min, table)) + sum(sorted(insertion)[: m - n])
+        if 2 * cost + by_row > 2 * best - 2:
             return
-        moves = []
-        for w in range(m):
-            if used >> w & 1:
-                continue
-            price = int(first.ops[k] != second.ops[w])
-            for v in range(k):
-                u = image[v]
-                for mask_1, mask_2 in ((out_1, out_2), (in_1, in_2)):
-                    has_1 = mask_1[k] >> v & 1
-                    has_2 = mask_2[w] >> u & 1 if u >= 0 else 0
-                    price += has_1 != has_2
-            moves.append((price, w))
-        deletion = 1 + sum((out_1[k] >> v & 1) + (in_1[k] >> v & 1) for v in range(k))
-        moves.append((deletion, -1))
-        for price, w in sorted(moves):
-            if cost + price < best:
-                image[k] = w
-                visit(k + 1, used | (1 << w if w >= 0 else 0), cost + price)
-        image[k] = -1
+        rows = [*table, insertion] if m > n else table
+        if 2 * cost + sum(map(min, zip(*rows, strict=True))) > 2 * best - 2:
+            return
+        for _, w in sorted(zip(table[0], free, strict=True)):
+            edits = (placed_preds[k] ^ in_2[w] & used).bit_count() + (out_2[w] & used).bit_count()
+            total = cost + relabel[k][w] + edits
+            if total < best:
+                for u in succs[k]:
+                    placed_preds[u] |= 1 << w
+                visit(k + 1, used | 1 << w, total)
+                for u in succs[k]:
+                    placed_preds[u] ^= 1 << w
 
     visit(0, 0, 0)
     return best
 
 
-def _successor_masks(cell: Cell) -> list[int]:
-    masks = [0] * len(cell)
+def _neighbour_masks(cell: Cell) -> tuple[list[int], list[int]]:
+    """Predecessors and successors of every node as bits."""
+    preds, succs = [0] * len(cell), [0] * len(cell)
     for i, j in cell.edges:
-        masks[i] |= 1 << j
-    return masks
-
-
-def _predecessor_masks(cell: Cell) -> list[int]:
-    masks = [0] * len(cell)
-    for i, j in cell.edges:
-        masks[j] |= 1 << i
-    return masks
+        preds[j] |= 1 << i
+        succs[i] |= 1 << j
+    return preds, succs

@@ -48,7 +48,15 @@ class NasBench201(Space):
 
     name = "nasbench201"
     title = "NAS-Bench-201"
-    ops = ("input", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3", "skip_connect", "none", "output")
+    ops = (
+        "input",
+        "nor_conv_1x1",
+        "nor_conv_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "none",
+        "output",
+    )
     max_nodes = 8
     size = 15_625
 
@@ -88,7 +96,9 @@ class NasBench201(Space):
                 raise CellError(f"An index is between 0 and {self.size - 1}. Got {text}.")
             return self.enumerate()[int(text)]
         slots = _SLOT.findall(text)
-        cell = Cell(("input", *(op for op, _ in slots), "output"), EDGES) if len(slots) == 6 else None
+        cell = (
+            Cell(("input", *(op for op, _ in slots), "output"), EDGES) if len(slots) == 6 else None
+        )
         if cell is None or self.format(cell) != text:
             raise CellError(
                 f"A {self.title} cell is written as an official index or as "
@@ -144,10 +154,7 @@ class NasBench201(Space):
             edge_ops = dict(zip(OFFICIAL_EDGES, (self.ops[c] for c in codes), strict=True))
             sums = ["x"]
             for target in (1, 2, 3):
-                terms = [
-                    _term(sums[source], edge_ops[source, target])
-                    for source in range(target)
-                ]
+                terms = [_term(sums[source], edge_ops[source, target]) for source in range(target)]
                 sums.append("+".join(sorted(terms)))
             classes[row] = known.setdefault(sums[3], row)
         return classes

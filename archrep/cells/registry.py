@@ -8,9 +8,7 @@ from archrep.cells.nasbench201 import NasBench201
 from archrep.cells.space import Space
 from archrep.errors import ConfigError, UnknownNameError
 
-SPACES: dict[str, Space] = {
-    space.name: space for space in (NasBench101(), NasBench201(), Darts())
-}
+SPACES: dict[str, Space] = {space.name: space for space in (NasBench101(), NasBench201(), Darts())}
 
 
 def get_space(space: str | Space) -> Space:
@@ -33,6 +31,8 @@ def register_space(space: Space) -> Space:
         ConfigError: Another space already has that name.
     """
     if space.name in SPACES:
-        raise ConfigError(f"A space named {space.name!r} is registered already. Choose another name.")
+        raise ConfigError(
+            f"A space named {space.name!r} is registered already. Choose another name."
+        )
     SPACES[space.name] = space
     return space

@@ -158,9 +158,9 @@ class Space(ABC):
     def _row_of_hash(self) -> tuple[np.ndarray, np.ndarray]:
         hashes = self.enumerate().colour_hash()
         order = np.argsort(hashes)
-        if (np.diff(hashes[order].astype(np.float64)) == 0).any() and len(
-            np.unique(hashes)
-        ) != len(hashes):
+        if (np.diff(hashes[order].astype(np.float64)) == 0).any() and len(np.unique(hashes)) != len(
+            hashes
+        ):
             raise SpaceError(f"Two cells of {self.title} are isomorphic or share their hash.")
         return hashes[order], order
 

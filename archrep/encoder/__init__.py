@@ -1,0 +1,1 @@
+"""Encoders: models, configuration, training and metrics."""

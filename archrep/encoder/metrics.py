@@ -1,0 +1,361 @@
+"""How good an encoder is, in exact terms; the definitions of 2020 stand beside the strict ones.
+
+Reconstruction is measured on held-out cells, validity on draws from the prior that are scaled to the
+training latents (Yan et al., 2020, Appendix B). "Strict" means that the decoded graph is a legal cell
+as it stands: nothing is pruned, and the adjacency counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from archrep.cells.array import PAD, CellArray, node_pairs
+from archrep.cells.space import Space
+from archrep.encoder.decoder import Decoded
+from archrep.encoder.models import Autoencoder
+from archrep.graphs import GraphBatch, PackedGraphs, unpack_decoded
+from archrep.seeding import numpy_stream, torch_stream
+
+PRIOR_DRAWS = 10_000
+"""Draws from the prior, as in the paper."""
+
+CANDIDATES = 16
+"""Cells considered for one latent by verified decoding."""
+
+SAME_EMBEDDING = 1e-4
+"""Two embeddings are the same if they are no farther apart than this, in units of the mean standard
+deviation of a dimension; float32 rounding stays a hundred times below it."""
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """Mean and standard deviation of training latents, each of the model's latent shape."""
+
+    mean: Tensor
+    std: Tensor
+
+
+def evaluate(
+    model: Autoencoder,
+    space: Space,
+    cells: CellArray,
+    train_rows: np.ndarray,
+    held_rows: np.ndarray,
+    embeddings: np.ndarray,
+    *,
+    seed: int,
+    batch_size: int = 2048,
+) -> dict[str, float | int | None]:
+    """All metrics of a trained model; `docs/pretrain.md` defines each.
+
+    Args:
+        model: In evaluation mode.
+        space: The space of the cells.
+        cells: All cells of the run.
+        train_rows: Rows it was trained on.
+        held_rows: Rows it never saw.
+        embeddings: Embeddings of all cells, `[N, D]`.
+        seed: Of the prior draws and the walk.
+        batch_size: Cells at a time.
+    """
+    graphs = PackedGraphs(cells, next(model.parameters()).device)
+    figures: dict[str, float | int | None] = {}
+    figures |= reconstruction(model, space, cells, graphs, held_rows, batch_size)
+    statistics = latent_statistics(model, graphs, train_rows, batch_size)
+    figures |= prior_samples(model, space, statistics, cells[train_rows], seed)
+    figures["distinct_embeddings"] = distinct_rows(embeddings)
+    figures["smoothness"] = smoothness(model, space, seed)
+    return figures
+
+
+def _batched(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), batch_size):
+        yield rows[start : start + batch_size]
+
+
+@torch.no_grad()
+def latent_statistics(
+    model: Autoencoder, graphs: PackedGraphs, rows: np.ndarray, batch_size: int = 2048
+) -> LatentStatistics:
+    """Statistics of the posterior means over `rows`, in one pass and constant memory."""
+    total = torch.zeros(model.latent_shape, dtype=torch.float64, device=graphs.ops.device)
+    squares = torch.zeros_like(total)
+    for part in _batched(rows, batch_size):
+        latents = model.latents(graphs.batch(torch.from_numpy(part))).double()
+        total += latents.sum(0)
+        squares += latents.square().sum(0)
+    mean = total / len(rows)
+    std = (squares / len(rows) - mean.square()).clamp(min=0).sqrt()
+    return LatentStatistics(mean.float(), std.float())
+
+
+def reconstruction(
+    model: Autoencoder,
+    space: Space,
+    cells: CellArray,
+    graphs: PackedGraphs,
+    rows: np.ndarray,
+    batch_size: int = 2048,
+) -> dict[str, float | int | None]:
+    """How faithfully cells come back from their latents.
+
+    Returns:
+        `whole_graph_accuracy`: share of cells that come back as the same graph, all operations and
+        edges right. `whole_graph_accuracy_verified`: the same with `verified_decode`, or `None` if
+        the latent is not of the whole cell. `entry_accuracy`: share of right entries among the
+        operations of real nodes and the pairs of real nodes. `ops_accuracy_2020` and
+        `adjacency_accuracy_2020`: the two figures of the authors' code, which count padding too.
+    """
+    whole = verified = entries = right = ops_2020 = edges_2020 = 0
+    for part in _batched(rows, batch_size):
+        batch, truth = graphs.batch(torch.from_numpy(part)), cells[part]
+        latents = model.latents(batch)
+        decoded = model.decode(latents)
+        if not model.decodes_embeddings:
+            decoded = _only_real_nodes(decoded, batch)
+        whole += int(_same_cells(decoded, truth).sum())
+        if model.decodes_embeddings:
+            best, _ = verified_decode(model, space, latents)
+            verified += int(_same_cells(best, truth).sum())
+        upper = torch.ones_like(batch.adjacency).triu(1).bool()
+        real_pairs = upper & batch.mask[:, :, None] & batch.mask[:, None, :]
+        ops_right = decoded.ops == batch.ops
+        edges_right = decoded.adjacency == batch.adjacency
+        right += int((ops_right & batch.mask).sum() + (edges_right & real_pairs).sum())
+        entries += int(batch.mask.sum() + real_pairs.sum())
+        # The authors compare argmax with argmax: an all-zero padding row counts as class 0.
+        target = torch.where(batch.mask, batch.ops, 0)
+        raw = model.decode(latents)
+        ops_2020 += int((torch.where(raw.ops < batch.num_ops, raw.ops, 0) == target).sum())
+        edges_2020 += int(((raw.adjacency == batch.adjacency) & upper).sum())
+    nodes, pairs = cells.max_nodes, len(node_pairs(cells.max_nodes))
+    return {
+        "whole_graph_accuracy": whole / len(rows),
+        "whole_graph_accuracy_verified": (
+            verified / len(rows) if model.decodes_embeddings else None
+        ),
+        "entry_accuracy": right / entries,
+        "ops_accuracy_2020": ops_2020 / (len(rows) * nodes),
+        "adjacency_accuracy_2020": edges_2020 / (len(rows) * pairs),
+    }
+
+
+def _only_real_nodes(decoded: Decoded, batch: GraphBatch) -> Decoded:
+    """Node latents cannot say which slots are padding: take that from the cell itself."""
+    mask = batch.mask
+    ops = torch.where(mask, decoded.ops, batch.num_ops)
+    return Decoded(ops, decoded.adjacency * mask[:, :, None] * mask[:, None, :])
+
+
+def _same_cells(decoded: Decoded, truth: CellArray) -> np.ndarray:
+    """Whether each decoded graph is the true cell, in whatever node order, `[B]`."""
+    graphs = unpack_decoded(decoded.ops, decoded.adjacency, truth.vocabulary)
+    same = (graphs.ops == truth.ops).all(1) & (graphs.adjacency_bits == truth.adjacency_bits)
+    rest = np.flatnonzero(~same)
+    if len(rest):
+        same[rest] = graphs[rest].colour_hash() == truth[rest].colour_hash()
+    return same
+
+
+@torch.no_grad()
+def verified_decode(
+    model: Autoencoder,
+    space: Space,
+    latents: Tensor,
+    *,
+    candidates: int = CANDIDATES,
+    seed: int = 0,
+) -> tuple[Decoded, np.ndarray]:
+    """Decode each latent several times and keep what encodes closest to it.
+
+    The likeliest cell and draws from the decoder's distribution are encoded again; of those that
+    are legal in `space`, the one nearest to the latent wins. Latents whose likeliest cell encodes
+    to themselves need no more than that.
+
+    Args:
+        model: One whose latent is of the whole cell.
+        space: Says what is legal.
+        latents: `[B, D]`.
+        candidates: Cells considered for each latent.
+        seed: Of the draws.
+
+    Returns:
+        The cells, and whether each is legal `[B]` (if no candidate was, the likeliest stands).
+    """
+    num_ops = len(space.ops)
+    generator = torch_stream(seed, "verified decoding", str(latents.device))
+    best = model.decode(latents)
+    ops, adjacency = best.ops.clone(), best.adjacency.clone()
+    distance = torch.full((len(latents),), torch.inf, device=latents.device)
+    open_rows = torch.arange(len(latents), device=latents.device)
+    scale = latents.std(0).mean() if len(latents) > 1 else latents.new_ones(())
+    for k in range(candidates):
+        if k == 0:
+            decoded = best
+        elif len(open_rows):
+            decoded = model.decode(latents[open_rows], generator)
+        else:
+            break
+        cells = unpack_decoded(decoded.ops, decoded.adjacency, space.ops)
+        legal = torch.from_numpy(space.legal(cells)).to(latents.device)
+        graph = GraphBatch(decoded.ops, decoded.adjacency.float(), num_ops)
+        gap = (model.latents(graph) - latents[open_rows]).norm(dim=1)
+        gap = torch.where(legal, gap, torch.inf)
+        better = gap < distance[open_rows]
+        rows = open_rows[better]
+        distance[rows], ops[rows] = gap[better], decoded.ops[better]
+        adjacency[rows] = decoded.adjacency[better]
+        open_rows = open_rows[distance[open_rows] > 1e-3 * scale]
+    return Decoded(ops, adjacency), torch.isfinite(distance).cpu().numpy()
+
+
+@torch.no_grad()
+def draw_prior(model: Autoencoder, statistics: LatentStatistics, count: int, seed: int) -> Tensor:
+    """Latents `z * std + mean` with standard normal z, `[count, *latent_shape]`."""
+    device = statistics.mean.device
+    generator = torch_stream(seed, "prior", str(device))
+    drawn = torch.randn((count, *model.latent_shape), generator=generator, device=device)
+    return drawn * statistics.std + statistics.mean
+
+
+def prior_samples(
+    model: Autoencoder,
+    space: Space,
+    statistics: LatentStatistics,
+    train_cells: CellArray,
+    seed: int,
+    count: int = PRIOR_DRAWS,
+) -> dict[str, float | int | None]:
+    """What the prior decodes to.
+
+    Returns:
+        `validity`: share of draws whose likeliest graph is a legal cell as it stands.
+        `validity_verified`: the same for `verified_decode`. `validity_2020`: by the check of the
+        authors' code, which prunes first on NAS-Bench-101 and ignores the adjacency on
+        NAS-Bench-201; `None` for other spaces. `uniqueness`: distinct cells among the strictly
+        valid. `uniqueness_2020`: distinct unpruned graphs among the valid of 2020.
+        `uniqueness_ceiling`: what as many uniform draws from the whole space would give, since
+        draws repeat by chance; `None` for a space without a size. `novelty`: share of the distinct
+        valid cells that were not trained on.
+    """
+    latents = draw_prior(model, statistics, count, seed)
+    decoded = model.decode(latents)
+    graphs = unpack_decoded(decoded.ops, decoded.adjacency, space.ops)
+    valid = space.legal(graphs)
+    hashes = np.unique(graphs[valid].colour_hash())
+    old = validity_2020(space, graphs)
+    figures: dict[str, float | int | None] = {
+        "validity": float(valid.mean()),
+        "validity_verified": None,
+        "validity_2020": None if old is None else float(old.mean()),
+        "uniqueness": len(hashes) / max(int(valid.sum()), 1),
+        "uniqueness_2020": None,
+        "uniqueness_ceiling": None,
+        "novelty": float((~np.isin(hashes, train_cells.colour_hash())).mean())
+        if len(hashes)
+        else 0.0,
+    }
+    if model.decodes_embeddings:
+        _, legal = verified_decode(model, space, latents)
+        figures["validity_verified"] = float(legal.mean())
+    if old is not None:
+        kept = graphs[old]
+        figures["uniqueness_2020"] = len(np.unique(kept.colour_hash())) / max(len(kept), 1)
+    if space.size is not None and valid.any():
+        drawn = int(valid.sum())
+        figures["uniqueness_ceiling"] = (
+            space.size * -np.expm1(drawn * np.log1p(-1 / space.size)) / drawn
+        )
+    return figures
+
+
+def validity_2020(space: Space, graphs: CellArray) -> np.ndarray | None:
+    """The validity check of the authors' code, `[N]`, or `None` for a space it does not know.
+
+    NAS-Bench-101: dangling nodes are pruned first, then nodes, edges and labels are checked.
+    NAS-Bench-201: the labels, but that of node 1 and all edges go unchecked. DARTS: the labels, and
+    that every operation has an edge from a node before its block.
+    """
+    ops = graphs.ops
+    if space.name == "nasbench101":
+        pruned = _pruned(graphs)
+        last = np.maximum(graphs.num_nodes - 1, 0)
+        labels = ops[np.arange(len(graphs)), last] == 4
+        labels &= ops[:, 0] == 0
+        live = pruned.any(1) | pruned.any(2)
+        live[:, 0] = False
+        live[np.arange(len(graphs)), last] = False
+        fine = ((ops >= 1) & (ops <= 3)) | ~live
+        edges = pruned.sum((1, 2))
+        return labels & fine.all(1) & (edges >= 1) & (edges <= 9)
+    if space.name == "nasbench201":
+        known = (ops[:, 2:7] >= 1) & (ops[:, 2:7] <= 5)
+        return (ops[:, 0] == 0) & (ops[:, 7] == 6) & known.all(1)
+    if space.name == "darts":
+        labels = (ops[:, 0] == 0) & (ops[:, 1] == 1) & (ops[:, 10] == 10)
+        labels &= ((ops[:, 2:10] >= 2) & (ops[:, 2:10] <= 9)).all(1)
+        for v in range(2, 10):
+            before = 2 * (v // 2)  # nodes in front of the block of v
+            labels &= np.logical_or.reduce([graphs.edge(u, v) for u in range(before)])
+        return labels
+    return None
+
+
+def _pruned(graphs: CellArray) -> np.ndarray:
+    """Adjacency `[N, V, V]` without nodes off every path from the first to the last node."""
+    adjacency = graphs.adjacency.astype(bool)
+    count, nodes = graphs.num_nodes, graphs.max_nodes
+    reached = np.zeros((len(graphs), nodes), bool)
+    reached[:, 0] = True
+    for j in range(1, nodes):
+        reached[:, j] |= (adjacency[:, :, j] & reached).any(1)
+    leads = np.zeros_like(reached)
+    leads[np.arange(len(graphs)), np.maximum(count - 1, 0)] = True
+    for i in range(nodes - 2, -1, -1):
+        leads[:, i] |= (adjacency[:, i] & leads).any(1)
+    alive = reached & leads & (graphs.ops != PAD)
+    return adjacency & alive[:, :, None] & alive[:, None, :]
+
+
+def distinct_rows(embeddings: np.ndarray, tolerance: float = SAME_EMBEDDING) -> int:
+    """Number of different embeddings; those closer than `tolerance` (see there) count as one."""
+    scale = float(embeddings.std(0).mean())
+    if scale == 0:
+        return min(len(embeddings), 1)
+    pairs = cKDTree(embeddings).query_pairs(tolerance * scale, output_type="ndarray")
+    ones = np.ones(len(pairs), bool)
+    shape = (len(embeddings), len(embeddings))
+    return int(connected_components(coo_matrix((ones, (pairs[:, 0], pairs[:, 1])), shape))[0])
+
+
+@torch.no_grad()
+def smoothness(model: Autoencoder, space: Space, seed: int, steps: int = 250) -> float:
+    """Rank correlation of latent and edit distance along a random walk: the data of Figure 3.
+
+    A walk of `steps` neighbours; all pairs 1 to 8 steps apart; Spearman's coefficient between the
+    Euclidean distance of their embeddings and their exact edit distance.
+    """
+    rng = numpy_stream(seed, "walk")
+    walk = space.walk(steps, rng)
+    embeddings = (
+        model.embed(
+            PackedGraphs(space.pack(walk), next(model.parameters()).device).batch(slice(None))
+        )
+        .cpu()
+        .numpy()
+    )
+    latent, edits = [], []
+    for lag in range(1, 9):
+        for start in range(len(walk) - lag):
+            latent.append(float(np.linalg.norm(embeddings[start] - embeddings[start + lag])))
+            edits.append(walk[start].edit_distance(walk[start + lag]))
+    return float(spearmanr(latent, edits).statistic)

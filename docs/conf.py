@@ -1,0 +1,71 @@
+"""Sphinx settings; fills the command line and API pages from the package itself."""
+
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from importlib.metadata import version as installed_version
+
+import archrep
+from archrep.cli.main import COMMANDS
+
+project = "archrep"
+author = "the archrep authors"
+release = version = installed_version("archrep")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"archrep {release}"
+myst_heading_anchors = 3
+suppress_warnings = ["myst.strikethrough"]
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+
+
+def cli_page() -> str:
+    """`--help` of every command, as it is."""
+    parts = []
+    for command in ("", *COMMANDS):
+        shown = f"archrep {command}".strip()
+        done = subprocess.run(
+            [sys.executable, "-m", "archrep.cli.main", *command.split(), "--help"],
+            env=os.environ | {"COLUMNS": "90", "NO_COLOR": "1", "TERM": "dumb"},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"`{shown} --help` failed: {done.stderr}")
+        parts.append(f"## {shown}\n\n```text\n{done.stdout.strip()}\n```\n")
+    return "\n".join(parts)
+
+
+def api_page() -> str:
+    """One section a module, in the order of the package; packages only say what they are for."""
+    parts = []
+    for module in pkgutil.walk_packages(archrep.__path__, "archrep."):
+        if module.name.startswith("archrep.cli") or "._" in module.name:
+            continue
+        option = "   :no-members:\n" if module.ispkg else ""
+        directive = f".. automodule:: {module.name}\n{option}"
+        parts.append(f"## {module.name}\n\n```{{eval-rst}}\n{directive}```\n")
+    return "\n".join(parts)
+
+
+def fill(app, docname, source):
+    for mark, page in (("<!-- cli -->", cli_page), ("<!-- api -->", api_page)):
+        if docname in mark:
+            source[0] = source[0].replace(mark, page())
+
+
+def backticks(app, what, name, obj, options, lines):
+    """Docstrings write code as `code`; in reStructuredText that takes two backticks."""
+    lines[:] = [re.sub(r"(?<![`:])`([^`]+)`(?!`)", r"``\1``", line) for line in lines]
+
+
+def setup(app):
+    app.connect("source-read", fill)
+    app.connect("autodoc-process-docstring", backticks, priority=0)
