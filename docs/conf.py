@@ -64,8 +64,17 @@ def fill(app, docname, source):
 def backticks(app, what, name, obj, options, lines):
     """Docstrings write code as `code`; in reStructuredText that takes two backticks."""
     lines[:] = [re.sub(r"(?<![`:])`([^`]+)`(?!`)", r"``\1``", line) for line in lines]
+    if what in ("attribute", "data", "property"):
+        app.env.temp_data[name] = list(lines)
+
+
+def keep_colons(app, what, name, obj, options, lines):
+    """Napoleon takes "Matrix: 1 for an edge" of a property for "type: description"; undo that."""
+    if name in app.env.temp_data:
+        lines[:] = app.env.temp_data.pop(name)
 
 
 def setup(app):
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", backticks, priority=0)
+    app.connect("autodoc-process-docstring", keep_colons, priority=999)

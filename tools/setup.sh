@@ -19,6 +19,9 @@ works() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 
 case $TORCH in cpu | keep) ;; *) die "TORCH must be cpu or keep. Got $TORCH." ;; esac
 
+# Two runs at once take turns, where the system has flock.
+if command -v flock >/dev/null; then exec 9<pyproject.toml && flock 9; fi
+
 if works "$venv/bin/python" && [ "$(cat "$ready" 2>/dev/null)" = "$choices" ]; then
     exit 0
 fi

@@ -46,8 +46,7 @@ class CellArray:
         ops, bits = np.asarray(self.ops), np.asarray(self.adjacency_bits)
         if ops.ndim != 2 or bits.shape != ops.shape[:1]:
             raise ShapeError(
-                "`ops` must be [N, V] and `adjacency_bits` [N]. "
-                f"Got {ops.shape} and {bits.shape}."
+                f"`ops` must be [N, V] and `adjacency_bits` [N]. Got {ops.shape} and {bits.shape}."
             )
         if ops.shape[1] > MAX_NODES:
             raise ShapeError(f"Cells have at most {MAX_NODES} nodes. Got {ops.shape[1]}.")
@@ -125,7 +124,7 @@ class CellArray:
 
     @property
     def adjacency(self) -> np.ndarray:
-        """Matrices `[N, V, V]` of uint8, edge i -> j at row i, column j. Made anew at every call."""
+        """Matrices `[N, V, V]` of uint8: row i, column j is edge i -> j. Made anew at each call."""
         matrices = np.zeros((len(self), self.max_nodes, self.max_nodes), np.uint8)
         for i, j in node_pairs(self.max_nodes):
             matrices[:, i, j] = self.edge(i, j)

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -134,10 +134,10 @@ class Cell:
         colours = _stable_colours(self)
         preds = [self.predecessors(v) for v in range(len(self))]
         succs = [self.successors(v) for v in range(len(self))]
-        best: tuple | None = None
+        best: tuple[Any, ...] | None = None
         best_order: list[int] = []
 
-        def place(order: list[int], written: list[tuple]) -> None:
+        def place(order: list[int], written: list[tuple[Any, ...]]) -> None:
             nonlocal best, best_order
             if len(order) == len(self):
                 if best is None or tuple(written) < best:
@@ -169,11 +169,11 @@ class Cell:
         canonical = self.canonical
         return hashlib.sha256(repr((canonical.ops, canonical.edges)).encode()).hexdigest()[:32]
 
-    def edit_distance(self, other: Cell) -> int:
+    def edit_distance(self, other: Cell, upper_bound: int | None = None) -> int:
         """Exact graph edit distance; see `archrep.cells.edit_distance.edit_distance`."""
         from archrep.cells.edit_distance import edit_distance
 
-        return edit_distance(self, other)
+        return edit_distance(self, other, upper_bound)
 
     def to_networkx(self) -> networkx.DiGraph:
         """Directed graph with the operation of a node in its attribute `op`."""
@@ -223,7 +223,7 @@ def _stable_colours(cell: Cell) -> list[int]:
     """Isomorphism-invariant node colours 0.. from refinement until no class splits further."""
     preds = [cell.predecessors(v) for v in range(len(cell))]
     succs = [cell.successors(v) for v in range(len(cell))]
-    keys: list = list(cell.ops)
+    keys: list[Any] = list(cell.ops)
     colours: list[int] = []
     while True:
         rank = {key: r for r, key in enumerate(sorted(set(keys)))}

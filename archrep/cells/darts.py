@@ -1,10 +1,11 @@
 """The DARTS space S0 (Liu et al., 2019): 4 blocks of two operations each; some 10^9 cells.
 
-As a `Cell` the operations sit on nodes, as in arch2vec (Yan et al., 2020, Appendix A.3): nodes 0 and
-1 are the outputs of the two cells before, nodes 2 + 2b and 3 + 2b the two operations that block b
-adds up, node 10 the concatenation of all blocks. An operation that reads block b has edges from both
-of its nodes. This encoding does not record which operations of *unused* blocks are added together:
-cells that differ only there are one graph here, as in the published code; `canonical` picks one.
+As a `Cell` the operations sit on nodes, as in arch2vec (Yan et al., 2020, Appendix A.3): nodes 0
+and 1 are the outputs of the two cells before, nodes 2 + 2b and 3 + 2b the two operations that block
+b adds up, node 10 the concatenation of all blocks. An operation that reads block b has edges from
+both of its nodes. This encoding does not record which operations of *unused* blocks are added
+together: cells that differ only there are one graph here, as in the published code; `canonical`
+picks one.
 
 Multiply-adds and parameters of the two usual networks are sums over operations, in closed form.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +24,7 @@ import numpy as np
 from archrep.cells.array import PAD, CellArray, edge_bit
 from archrep.cells.cell import Cell
 from archrep.cells.genotype import GENOTYPE_EXAMPLE, Genotype
-from archrep.cells.space import Space
+from archrep.cells.space import Space, check_request
 from archrep.errors import CellError, ConfigError, SpaceError
 
 CANDIDATES = (
@@ -41,7 +43,10 @@ MOBILE_LIMIT = 600_000_000
 """Multiply-adds of the mobile setting: 224 px ImageNet networks stay below it."""
 
 BLOCKS = 4
+_ENDS = ("c_{k-2}", "c_{k-1}", "c_{k}")
 _FIRST_OP = 2  # code of CANDIDATES[0] in the vocabulary
+_OUTPUT_EDGES = np.uint64(0b1111111100)  # nodes 2..9, as the bits of `adjacency_bits` from (0, 10)
+_NO_ORDER = np.iinfo(np.uint64).max  # key of blocks that read each other in a circle
 
 
 class Darts(Space):
@@ -49,7 +54,7 @@ class Darts(Space):
 
     name = "darts"
     title = "DARTS"
-    ops = ("c_{k-2}", "c_{k-1}", *CANDIDATES, "c_{k}")
+    ops = (*_ENDS[:2], *CANDIDATES, _ENDS[2])
     max_nodes = 11
     size = None
     default_sample = 600_000
@@ -62,6 +67,8 @@ class Darts(Space):
             found.append(f"Nodes 0, 1 and 10 must be {self.ops[0]}, {self.ops[1]}, {self.ops[10]}.")
         if wrong := sorted(set(cell.ops[2:10]) - set(CANDIDATES)):
             found.append(f"Operations must be of {CANDIDATES}; it has {wrong}.")
+        if cell.predecessors(1):
+            found.append("The two cell inputs must have no predecessors.")
         if cell.predecessors(10) != tuple(range(2, 10)):
             found.append("All eight operations must lead to the output, and nothing else may.")
         for b in range(BLOCKS):
@@ -76,6 +83,7 @@ class Darts(Space):
         return found
 
     def legal(self, cells: CellArray) -> np.ndarray:
+        self.check_columns(cells)
         inner = cells.ops[:, 2:10].astype(np.int64) - _FIRST_OP
         ok = (
             (cells.ops[:, 0] == 0)
@@ -85,14 +93,11 @@ class Darts(Space):
         )
         sources = self._sources(cells)
         ok &= (sources >= 0).all((1, 2)) & (sources[..., 0] != sources[..., 1]).all(1)
-        output_edges = sum(1 << edge_bit(v, 10) for v in range(2, 10))
-        return ok & (
-            cells.adjacency_bits >> np.uint64(edge_bit(0, 10))
-            == np.uint64(output_edges >> edge_bit(0, 10))
-        )
+        ok &= ~cells.edge(0, 1)
+        return ok & (cells.adjacency_bits >> np.uint64(edge_bit(0, 10)) == _OUTPUT_EDGES)
 
     def _sources(self, cells: CellArray) -> np.ndarray:
-        """What each operation reads, `[N, 4, 2]`: 0, 1 cell inputs, 2.. blocks, -1 nothing legal."""
+        """What each operation reads, `[N, 4, 2]`: 0, 1 cell inputs, 2.. blocks, -1 not legal."""
         sources = np.full((len(cells), BLOCKS, 2), -1)
         for b, side in np.ndindex(BLOCKS, 2):
             v = 2 + 2 * b + side
@@ -120,7 +125,7 @@ class Darts(Space):
             return genotype.normal
         try:
             pairs = ast.literal_eval(text)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
             raise CellError(
                 "A DARTS cell is written as a list of 8 (operation, input) pairs or as "
                 f"{GENOTYPE_EXAMPLE}. Got {text[:100]!r}."
@@ -134,16 +139,7 @@ class Darts(Space):
     # Sampling ---------------------------------------------------------------------------------
 
     def sample(self, rng: np.random.Generator) -> Cell:
-        return self._draw(1, rng)[0]
-
-    def _draw(self, count: int, rng: np.random.Generator) -> CellArray:
-        """Cells whose blocks take two distinct inputs and two operations, all uniform."""
-        sources = np.zeros((count, BLOCKS, 2), np.int64)
-        for b in range(BLOCKS):
-            first = rng.integers(0, 2 + b, count)
-            second = rng.integers(0, 1 + b, count)
-            sources[:, b, 0], sources[:, b, 1] = first, second + (second >= first)
-        return _build(sources, rng.integers(0, len(CANDIDATES), (count, BLOCKS, 2)))
+        return _build(*_draw(1, rng))[0]
 
     def stream(
         self,
@@ -162,25 +158,31 @@ class Darts(Space):
         Args:
             count: Cells in all.
             seed: Fixes them, and their order.
-            chunk: Candidates drawn at a time; does not change the result.
+            chunk: Most cells of one array; does not change which cells come.
             macs_below: Keep a cell only if the 14-cell, 48-channel ImageNet network of it needs
                 fewer multiply-adds; `None` keeps all.
             rule: How multiply-adds are counted; see `network_cost`.
+
+        Raises:
+            SpaceError: Cells below `macs_below` ran out.
         """
+        check_request(count, chunk)
         rng = np.random.default_rng(seed)
         seen = _SeenKeys()
         kept = idle = 0
         while kept < count:
-            cells = self._draw(_DRAW, rng)
+            parts = _draw(_DRAW, rng)
             if macs_below is not None:
-                cells = cells[network_cost(cells, IMAGENET, rule=rule).macs < macs_below]
-            keys = _canonical_keys(*self._parts(cells))
+                below = _network_cost(parts, parts, IMAGENET, rule).macs < macs_below
+                parts = parts[0][below], parts[1][below]
+            keys = _canonical_keys(*parts)
             fresh = keys[seen.add(keys)][: count - kept]
             kept, idle = kept + len(fresh), 0 if len(fresh) else idle + 1
-            if idle == 200:
+            if idle == _PATIENCE:
                 raise SpaceError(
-                    f"Expected {count} cells below {macs_below:.3g} multiply-adds; {200 * _DRAW:,} "
-                    f"draws gave no new one beyond {kept}. Raise `macs_below` or ask for fewer."
+                    f"Expected {count} cells below {macs_below} multiply-adds; "
+                    f"{_PATIENCE * _DRAW:,} draws gave no new one beyond {kept}. "
+                    "Raise `macs_below` or ask for fewer."
                 )
             for start in range(0, len(fresh), chunk):
                 yield _build(*_read_keys(fresh[start : start + chunk]))
@@ -190,26 +192,43 @@ class Darts(Space):
         return self._sources(cells), ops
 
     def canonical_array(self, cells: CellArray) -> CellArray:
-        """Blocks that others read first, in their smallest order; then the unused ones, re-paired."""
+        """Blocks that others read first, in their smallest order; then the unused ones, re-paired.
+
+        Raises:
+            CellError: A row is not legal.
+        """
+        self.validate_array(cells)
         return _build(*_read_keys(_canonical_keys(*self._parts(cells))))
 
     def canonical(self, cell: Cell) -> Cell:
-        return self.canonical_array(self.pack([self.validate(cell)]))[0]
+        """The one spelling of a cell whose nodes may stand in any other order."""
+        return self.canonical_array(self.pack([self.validate(_in_blocks(cell))]))[0]
 
     # Moves ------------------------------------------------------------------------------------
 
     def neighbours(self, cell: Cell) -> list[Cell]:
-        """Cells with one operation, or the input of one operation, changed."""
-        pairs = cell_to_pairs(cell)
-        moves = []
-        for k, (op, source) in enumerate(pairs):
-            other = pairs[k ^ 1][1]
-            changed = [(new, source) for new in CANDIDATES if new != op]
-            changed += [(op, new) for new in range(2 + k // 2) if new not in (source, other)]
-            moves += [pairs_to_cell([*pairs[:k], pair, *pairs[k + 1 :]]) for pair in changed]
-        own = self.canonical(cell)
-        unique = {self.canonical(move): move for move in moves}
-        return [move for form, move in unique.items() if form != own]
+        """Cells with one operation, or the input of one operation, changed; written canonically.
+
+        They are those of the graph: blocks may take any order, and the operations of unused blocks
+        any partners. So being neighbours is mutual and does not depend on how a cell is written.
+        """
+        own = _canonical_keys(*self._parts(self.pack([self.validate(cell)])))
+        inputs, labels = (part.reshape(-1, 8) for part in _pairings(*_read_keys(own)))
+
+        def changed(values: np.ndarray, choices: int) -> np.ndarray:
+            """Each row with each of its 8 entries set to each choice, `[N * 8 * choices, 8]`."""
+            rows = np.repeat(values, 8 * choices, axis=0).reshape(-1, 8, choices, 8)
+            rows[:, np.arange(8), :, np.arange(8)] = np.arange(choices)
+            return rows.reshape(-1, 8)
+
+        new_inputs = changed(inputs, 2 + BLOCKS)
+        new_labels = changed(labels[:1], len(CANDIDATES))
+        inputs = np.concatenate([new_inputs, np.repeat(inputs[:1], len(new_labels), axis=0)])
+        labels = np.concatenate([np.repeat(labels, 8 * (2 + BLOCKS), axis=0), new_labels])
+        sources, ops = inputs.reshape(-1, BLOCKS, 2), labels.reshape(-1, BLOCKS, 2)
+        apart = (sources[..., 0] != sources[..., 1]).all(1)
+        keys = np.unique(_canonical_keys(sources[apart], ops[apart]))
+        return list(_build(*_read_keys(keys[(keys != own) & (keys != _NO_ORDER)])))
 
 
 def pairs_to_cell(pairs: object) -> Cell:
@@ -219,35 +238,29 @@ def pairs_to_cell(pairs: object) -> Cell:
         CellError: The pairs do not describe a cell of the space.
     """
     try:
-        items = [(str(op), int(source)) for op, source in pairs]  # type: ignore[attr-defined]
+        items = [(str(op), operator.index(k)) for op, k in pairs]  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         items = []
     if len(items) != 8:
-        raise CellError(f"A DARTS cell has 8 (operation, input) pairs. Got {str(pairs)[:100]!r}.")
+        raise CellError(
+            f"A DARTS cell is written as 8 (operation, input) pairs. Got {str(pairs)[:100]!r}."
+        )
     edges = [(v, 10) for v in range(2, 10)]
     for k, (_, source) in enumerate(items):
         if not 0 <= source < 2 + k // 2:
             raise CellError(
                 f"An operation of block {k // 2} reads input 0..{1 + k // 2}. Got {source}."
             )
-        edges += [(u, 2 + k) for u in range(2, 10) if _source_mask(source) >> u & 1]
-        edges += [(source, 2 + k)] if source < 2 else []
+        edges += [(u, 2 + k) for u in range(10) if _source_mask(source) >> u & 1]
     ops = (Darts.ops[0], Darts.ops[1], *(op for op, _ in items), Darts.ops[10])
-    cell = Cell(ops, tuple(edges))
-    if problems := Darts().problems(cell):
-        raise CellError("Not a legal DARTS cell: " + " ".join(problems))
-    return cell
+    return Darts().validate(Cell(ops, tuple(edges)))
 
 
 def cell_to_pairs(cell: Cell) -> list[tuple[str, int]]:
     """The 8 (operation, input) pairs of a legal cell, two a block."""
-    pairs = []
-    for k in range(8):
-        source = _source_of(cell.predecessors(2 + k), k // 2)
-        if source is None:
-            raise CellError("Not a legal DARTS cell: " + " ".join(Darts().problems(cell)))
-        pairs.append((cell.ops[2 + k], source))
-    return pairs
+    Darts().validate(cell)
+    sources = [_source_of(cell.predecessors(2 + k), k // 2) for k in range(8)]
+    return [(op, s) for op, s in zip(cell.ops[2:10], sources, strict=True) if s is not None]
 
 
 def _source_mask(source: int) -> int:
@@ -260,13 +273,39 @@ def _source_of(predecessors: tuple[int, ...], block: int) -> int | None:
     return next((s for s in range(2 + block) if _source_mask(s) == mask), None)
 
 
+def _in_blocks(cell: Cell) -> Cell:
+    """The same graph with its nodes where the space expects them, as far as that can be told."""
+    inner = [v for v in range(len(cell)) if cell.ops[v] in CANDIDATES]
+    preds = {v: cell.predecessors(v) for v in inner}
+    used = sorted({preds[v] for v in inner if len(preds[v]) == 2}, key=max)
+    loose = sorted(set(inner).difference(*used), key=lambda v: preds[v])
+    half = len(loose) // 2  # k with k + t: partners never read the same input
+    pairs = [*used, *zip(loose[:half], loose[half:], strict=False)]
+    ends = [[v for v in range(len(cell)) if cell.ops[v] == op] for op in _ENDS]
+    order = [*ends[0], *ends[1], *itertools.chain(*pairs), *ends[2]]
+    try:
+        return cell.permuted(order)
+    except CellError:  # no cell of the space in any order; `validate` says why
+        return cell
+
+
+def _draw(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and operations `[N, 4, 2]`: two distinct inputs and two operations a block."""
+    sources = np.zeros((count, BLOCKS, 2), np.int64)
+    for b in range(BLOCKS):
+        first = rng.integers(0, 2 + b, count)
+        second = rng.integers(0, 1 + b, count)
+        sources[:, b, 0], sources[:, b, 1] = first, second + (second >= first)
+    return sources, rng.integers(0, len(CANDIDATES), (count, BLOCKS, 2))
+
+
 def _build(sources: np.ndarray, ops: np.ndarray) -> CellArray:
     """Cells of inputs `[N, 4, 2]` (0, 1 cell inputs, 2.. blocks) and operations `[N, 4, 2]`."""
     codes = np.full((len(ops), 11), PAD, np.uint8)
     codes[:, 0], codes[:, 1], codes[:, 10] = 0, 1, 10
     codes[:, 2:10] = ops.reshape(-1, 8) + _FIRST_OP
     masks = np.array([_source_mask(s) for s in range(2 + BLOCKS)], np.uint64)
-    bits = np.full(len(ops), sum(1 << edge_bit(v, 10) for v in range(2, 10)), np.uint64)
+    bits = np.full(len(ops), _OUTPUT_EDGES << np.uint64(edge_bit(0, 10)))
     for b, side in np.ndindex(BLOCKS, 2):
         bits |= masks[sources[:, b, side]] << np.uint64(edge_bit(0, 2 + 2 * b + side))
     return CellArray(codes, bits, Darts.ops)
@@ -286,7 +325,7 @@ def _canonical_keys(sources: np.ndarray, ops: np.ndarray) -> np.ndarray:
         rows = np.flatnonzero(patterns == pattern)
         core = [b for b in range(BLOCKS) if pattern >> b & 1]
         rest = [b for b in range(BLOCKS) if not pattern >> b & 1]
-        best = np.full(len(rows), np.iinfo(np.uint64).max)
+        best = np.full(len(rows), _NO_ORDER, np.uint64)
         for order in itertools.permutations(core):
             place = np.arange(2 + BLOCKS)
             place[[2 + b for b in order]] = 2 + np.arange(len(order))
@@ -300,7 +339,8 @@ def _canonical_keys(sources: np.ndarray, ops: np.ndarray) -> np.ndarray:
             written = np.concatenate([head, tail], 1).astype(np.uint64)
             key = written @ (np.uint64(64) ** np.arange(7, -1, -1, dtype=np.uint64))
             best = np.where(forward, np.minimum(best, key), best)
-        # The number of used blocks goes on top, so that a key can be read back on its own.
+        # The number of used blocks goes on top, so that a key can be read back on its own; of no
+        # effect on `_NO_ORDER`, which has all bits set.
         keys[rows] = best | np.uint64(len(core)) << np.uint64(48)
     return keys
 
@@ -317,7 +357,25 @@ def _read_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return items // 8, items % 8
 
 
-_DRAW = 262_144
+def _pairings(sources: np.ndarray, ops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All ways `[N, 4, 2]` to pair the operations of unused blocks of one canonical cell."""
+    items = list(zip(sources.ravel().tolist(), ops.ravel().tolist(), strict=True))
+    core = 2 * len({source for source, _ in items if source >= 2})
+
+    def pairings(loose: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+        if not loose:
+            yield []
+        for k in range(1, len(loose)):
+            if loose[k][0] != loose[0][0]:
+                for rest in pairings(loose[1:k] + loose[k + 1 :]):
+                    yield [loose[0], loose[k], *rest]
+
+    written = np.array([items[:core] + rest for rest in pairings(items[core:])])
+    return written[..., 0].reshape(-1, BLOCKS, 2), written[..., 1].reshape(-1, BLOCKS, 2)
+
+
+_DRAW = 262_144  # candidates at a time
+_PATIENCE = 20  # such draws without a new cell
 
 
 class _SeenKeys:
@@ -362,6 +420,14 @@ class NetworkShape:
     classes: int
     imagenet_stem: bool
 
+    def __post_init__(self) -> None:
+        multiple = 32 if self.imagenet_stem else 4
+        if self.image_size % multiple or (self.imagenet_stem and self.channels % 2):
+            raise ConfigError(
+                f"`image_size` must be a multiple of {multiple}, and `channels` even below the "
+                f"ImageNet stem. Got {self.image_size} and {self.channels}."
+            )
+
 
 CIFAR10 = NetworkShape(cells=20, channels=36, image_size=32, classes=10, imagenet_stem=False)
 IMAGENET = NetworkShape(cells=14, channels=48, image_size=224, classes=1000, imagenet_stem=True)
@@ -394,27 +460,38 @@ def network_cost(
             element that enters a batch norm and ten for each output of average pooling, as the
             counter behind the figures of arch2vec and UnNAS does.
     """
-    if rule not in ("conv_linear", "thop"):
-        raise ConfigError(f"`rule` must be 'conv_linear' or 'thop'. Got {rule!r}.")
     space = Darts()
     if isinstance(cells, CellArray):
-        pair = (cells, cells)
-    else:
-        both = (cells.normal, cells.reduce) if isinstance(cells, Genotype) else (cells, cells)
-        pair = tuple(space.pack([space.validate(cell)]) for cell in both)  # type: ignore[assignment]
-    constant, normal, reduce = _cost_tables(shape, rule == "thop")
-    sources, ops = space._parts(pair[0])
-    total = constant + normal[ops].sum((1, 2))
-    sources, ops = space._parts(pair[1])
-    total = total + reduce[(sources < 2).astype(int), ops].sum((1, 2))
-    if not isinstance(cells, CellArray):
-        total = total[0]
-    return NetworkCost(macs=total[..., 0], params=total[..., 1])
+        parts = space._parts(space.validate_array(cells))
+        return _network_cost(parts, parts, shape, rule)
+    both = (cells.normal, cells.reduce) if isinstance(cells, Genotype) else (cells, cells)
+    normal, reduce = (space._parts(space.pack([space.validate(cell)])) for cell in both)
+    cost = _network_cost(normal, reduce, shape, rule)
+    return NetworkCost(macs=cost.macs[0], params=cost.params[0])
+
+
+def _network_cost(
+    normal: tuple[np.ndarray, np.ndarray],
+    reduce: tuple[np.ndarray, np.ndarray],
+    shape: NetworkShape,
+    rule: str,
+) -> NetworkCost:
+    """`network_cost` of the inputs and operations `[N, 4, 2]` of normal and reduction cells."""
+    if rule not in ("conv_linear", "thop"):
+        raise ConfigError(f"`rule` must be 'conv_linear' or 'thop'. Got {rule!r}.")
+    frame, in_normal, in_reduce = _cost_tables(shape, rule == "thop")
+    (_, ops), (sources, reduce_ops) = normal, reduce
+    total = frame + in_normal[ops].sum((1, 2))
+    total += in_reduce[(sources < 2).astype(int), reduce_ops].sum((1, 2))
+    return NetworkCost(macs=total[:, 0], params=total[:, 1])
 
 
 def _cost_tables(shape: NetworkShape, thop: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(macs, params): of the frame `[2]`, of an operation in all normal cells `[8, 2]`, and in all
-    reduction cells `[2, 8, 2]` by whether it reads a cell input (stride 2) or not."""
+    """(macs, params) of the frame, of an operation in all normal cells, and in all reduction cells.
+
+    The shapes are `[2]`, `[8, 2]` and `[2, 8, 2]`, the last one by whether the operation reads a
+    cell input (stride 2) or not.
+    """
 
     def norm(channels: int, side: int) -> np.ndarray:
         return np.array([2 * channels * side**2 if thop else 0, 2 * channels])

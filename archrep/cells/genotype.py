@@ -12,11 +12,14 @@ GENOTYPE_EXAMPLE = (
     "Genotype(normal=[('sep_conv_3x3', 1), ... 8 pairs], normal_concat=range(2, 6), "
     "reduce=[... 8 pairs], reduce_concat=range(2, 6))"
 )
+_ALL_BLOCKS = ("range(2, 6)", "[2, 3, 4, 5]", "(2, 3, 4, 5)")
 
 
 @dataclass(frozen=True)
 class Genotype:
     """Two cells of the DARTS space.
+
+    Both concatenate all four blocks.
 
     Attributes:
         normal: Cell that keeps the resolution.
@@ -37,16 +40,22 @@ class Genotype:
 
         try:
             call = ast.parse(text.strip(), mode="eval").body
-            if not isinstance(call, ast.Call):
-                raise ValueError
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "Genotype"):
+                raise TypeError
             names = ("normal", "normal_concat", "reduce", "reduce_concat")
             values = dict(zip(names, call.args, strict=False))
             values |= {word.arg: word.value for word in call.keywords if word.arg}
             normal, reduce = (ast.literal_eval(values[name]) for name in ("normal", "reduce"))
-        except (SyntaxError, ValueError, KeyError, TypeError):
+            joined = [ast.unparse(values[name]) for name in names if "_" in name and name in values]
+        except (SyntaxError, ValueError, KeyError, TypeError, RecursionError, MemoryError):
             raise CellError(
                 f"A genotype is written as {GENOTYPE_EXAMPLE}. Got {text[:100]!r}."
             ) from None
+        if partial := [blocks for blocks in joined if blocks not in _ALL_BLOCKS]:
+            raise CellError(
+                "A DARTS cell joins all four blocks: `normal_concat` and `reduce_concat` must be "
+                f"range(2, 6). Got {partial[0][:100]}."
+            )
         return cls(pairs_to_cell(normal), pairs_to_cell(reduce))
 
     def format(self) -> str:

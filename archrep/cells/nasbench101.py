@@ -1,7 +1,9 @@
 """NAS-Bench-101 (Ying et al., 2019): at most 7 nodes, 9 edges and 3 operations; 423,624 cells.
 
-Cells are listed in the official order, which is the lexicographic order of their module hashes.
-`python -m archrep.cells.nasbench101` recomputes that order (20 s) and rewrites the packaged file.
+Cells are listed in the official order, which is the lexicographic order of their module hashes, and
+written as in the official file: of all ways to write a cell, that with the smallest
+`adjacency_bits` and then the smallest operation codes, the first that the authors' generator meets.
+`python -m archrep.cells.nasbench101` recomputes the order (30 s) and rewrites the packaged file.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from archrep.errors import CellError
 MAX_EDGES = 9
 CONV3X3, CONV1X1, MAXPOOL3X3 = "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3"
 _ORDER_FILE = Path(__file__).parent / "data" / "nasbench101_order.npz"
-_ILLEGAL = 1 << 50  # added to the key of a relabeling for each edge that would run backwards
+_ILLEGAL = 1 << 50  # added to a relabelled graph for each edge that would run backwards
 
 
 class NasBench101(Space):
@@ -55,6 +57,7 @@ class NasBench101(Space):
         return found
 
     def legal(self, cells: CellArray) -> np.ndarray:
+        self.check_columns(cells)
         used = cells.ops != PAD
         count = used.sum(1)
         node = np.arange(self.max_nodes)
@@ -69,6 +72,7 @@ class NasBench101(Space):
             & (cells.ops[np.arange(len(cells)), last] == 4)
             & (((cells.ops >= 1) & (cells.ops <= 3)) | ~inner).all(1)
             & (cells.num_edges <= MAX_EDGES)
+            & (cells.adjacency_bits >> np.uint64(len(node_pairs(self.max_nodes))) == 0)
             & (has_in == (used & (node > 0))).all(1)
             & (has_out == (node < last[:, None])).all(1)
         )
@@ -85,14 +89,12 @@ class NasBench101(Space):
         text = text.strip()
         if len(text) == 32 and set(text.lower()) <= set("0123456789abcdef"):
             return self.enumerate()[self.index_of_hash(text)]
-        if text.isdecimal():
-            if int(text) >= self.size:
-                raise CellError(f"An index is between 0 and {self.size - 1}. Got {text}.")
-            return self.enumerate()[int(text)]
+        if (listed := self._listed(text)) is not None:
+            return listed
         try:
             record = json.loads(text)
             matrix, ops = record["matrix"], record["ops"]
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise CellError(
                 f"A {self.title} cell is written as an official index, a 32-digit module hash or "
                 '{"matrix": [[0, 1], [0, 0]], "ops": ["input", "output"]}. '
@@ -102,6 +104,7 @@ class NasBench101(Space):
 
     def format(self, cell: Cell) -> str:
         """One line of JSON with the official fields `matrix` and `ops`."""
+        self.validate(cell)
         return json.dumps({"matrix": cell.adjacency.tolist(), "ops": list(cell.ops)})
 
     def identifier(self, row: int, cell: Cell) -> str:
@@ -165,7 +168,12 @@ class NasBench101(Space):
         return stream_enumerated(self, count, seed, chunk)
 
     def canonical_array(self, cells: CellArray) -> CellArray:
-        """The spelling of `enumerate`: nodes ordered so that the adjacency code is smallest."""
+        """The spelling of `enumerate`, that is of the official file.
+
+        Raises:
+            CellError: A row is not legal.
+        """
+        self.validate_array(cells)
         ops = np.full_like(cells.ops, PAD)
         bits = np.zeros(len(cells), np.uint64)
         count = cells.num_nodes
@@ -187,21 +195,45 @@ class NasBench101(Space):
         A node is inserted with one edge in and one edge out, and removed only if it has just those,
         so being neighbours is mutual and the whole space is connected. Nothing is pruned.
         """
+        self.validate(cell)
         moves: list[Cell] = []
         for v in range(1, len(cell) - 1):
             for op in self.ops[1:-1]:
                 moves.append(Cell((*cell.ops[:v], op, *cell.ops[v + 1 :]), cell.edges))
-        for edge in node_pairs(len(cell)):
-            moves.append(Cell(cell.ops, tuple(set(cell.edges) ^ {edge})))
-        for v in range(1, len(cell) - 1):
             if len(cell.predecessors(v)) == len(cell.successors(v)) == 1:
                 moves.append(_without_node(cell, v))
-        if len(cell) < self.max_nodes:
-            for i, j in node_pairs(len(cell)):
-                moves.extend(_with_node(cell, i, j, op) for op in self.ops[1:-1])
+        for v in range(len(cell)):
+            # An edge may leave v for every node that does not lead to v: written with v as early
+            # as possible, these stand behind it.
+            early, place = _written_early(cell, v)
+            for j in range(place + 1, len(cell)):
+                moves.append(Cell(early.ops, tuple(set(early.edges) ^ {(place, j)})))
+                if len(cell) < self.max_nodes:
+                    moves.extend(_with_node(early, place, j, op) for op in self.ops[1:-1])
         legal = [move for move in moves if self.is_legal(move)]
         own = cell.canonical
         return list({move.canonical: move for move in legal if move.canonical != own}.values())
+
+    # Cost -------------------------------------------------------------------------------------
+
+    def params(self, cells: CellArray) -> np.ndarray:
+        """Trainable parameters of the network that the benchmark trained, `[N]` of int64.
+
+        A convolution to 128 channels, three stacks of three modules with 128, 256 and 512 channels,
+        and a classifier of 10 classes (Ying et al., 2019, section 2.2). As in the official code the
+        numbers depend a little on the order in which the nodes are written, because channels that
+        do not divide evenly go to the first branches; `enumerate` has the official order.
+
+        Raises:
+            CellError: A row is not legal.
+        """
+        self.validate_array(cells)
+        graphs, row = np.unique(cells.adjacency_bits, return_inverse=True)
+        frame, vertex = _graph_params(graphs)
+        total = frame[row]
+        for v in range(1, self.max_nodes - 1):
+            total += vertex[row, v, np.minimum(cells.ops[:, v], 4)]  # padding costs nothing
+        return total
 
 
 def _md5(text: str) -> str:
@@ -216,6 +248,16 @@ def _without_node(cell: Cell, v: int) -> Cell:
     )
 
 
+def _written_early(cell: Cell, v: int) -> tuple[Cell, int]:
+    """The cell with v, and what leads to v, in front of everything else; and the place of v."""
+    leading = {v}
+    for u in reversed(range(v)):
+        if leading.intersection(cell.successors(u)):
+            leading.add(u)
+    rest = [u for u in range(len(cell)) if u not in leading]
+    return cell.permuted([*sorted(leading), *rest]), len(leading) - 1
+
+
 def _with_node(cell: Cell, i: int, j: int, op: str) -> Cell:
     """A new node between i and j, written just before j."""
     shift = [v + (v >= j) for v in range(len(cell))]
@@ -223,9 +265,42 @@ def _with_node(cell: Cell, i: int, j: int, op: str) -> Cell:
     return Cell((*cell.ops[:j], op, *cell.ops[j:]), (*edges, (shift[i], j), (j, j + 1)))
 
 
-# Enumeration: all graphs first, then all labelings up to the symmetries of each graph. A graph on n
-# nodes is coded as a number whose highest bit is the first pair of `node_pairs`; "smallest" below
-# means that as many early pairs as possible hold an edge, so nodes stand close behind the input.
+def _graph_params(graphs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters outside the operations of each graph, `[G]`, and of operations, `[G, V, 5]`.
+
+    The second is for each operation code at each node; both are summed over the nine modules.
+    """
+
+    def conv_norm(kernel: int, c_in: np.ndarray | int, c_out: np.ndarray | int) -> np.ndarray:
+        return np.asarray(kernel**2 * c_in * c_out + 2 * c_out)
+
+    nodes = NasBench101.max_nodes
+    no_ops = np.full((len(graphs), nodes), PAD, np.uint8)
+    adjacency = CellArray(no_ops, graphs, NasBench101.ops).adjacency.astype(np.int64)
+    output = nodes - 1 - adjacency.max(1)[:, ::-1].argmax(1)
+    branch = adjacency[np.arange(len(graphs)), :, output]  # nodes that the output concatenates
+    direct = branch[:, 0].copy()  # the input is not one of them: it is projected and added
+    branch[:, 0] = 0
+
+    frame = np.full(len(graphs), conv_norm(3, 3, 128) + 512 * 10 + 10)
+    vertex = np.zeros((len(graphs), nodes, 5), np.int64)
+    for channels in (128, 256, 512):
+        # Branches share the channels of the output, the first ones take what is left over; any
+        # other node is as wide as its widest successor.
+        share, left = np.divmod(channels, np.maximum(branch.sum(1, keepdims=True), 1))
+        width = branch * (share + (branch.cumsum(1) <= left))
+        for v in range(nodes - 2, 0, -1):
+            widest = (adjacency[:, v] * width).max(1)
+            width[:, v] = np.where(branch[:, v], width[:, v], widest)
+        for c_in in (max(channels // 2, 128), channels, channels):
+            frame += (adjacency[:, 0] * conv_norm(1, c_in, width)).sum(1)
+            frame += direct * conv_norm(1, c_in, channels)
+            vertex[..., 1] += conv_norm(3, width, width)
+            vertex[..., 2] += conv_norm(1, width, width)
+    return frame, vertex
+
+
+# Enumeration: all graphs first, then all labelings up to the symmetries of each graph.
 
 
 @functools.cache
@@ -246,8 +321,7 @@ def _cells_of_size(n: int) -> CellArray:
         for mask in (incoming if v else 0, outgoing if v < n - 1 else 0):
             if mask:
                 graphs = graphs[graphs & np.uint64(mask) != 0]
-    shapes = np.unique(_smallest_graph_keys(graphs, n))
-    bits = _graph_of_key(shapes, n)
+    bits = np.unique(_smallest_graphs(graphs, n))
 
     inner = n - 2
     labels = np.array(list(itertools.product(range(3), repeat=inner)), np.int64)
@@ -256,7 +330,7 @@ def _cells_of_size(n: int) -> CellArray:
     code = labels @ weights
     keep = np.ones((len(bits), len(labels)), bool)
     for order in itertools.permutations(range(inner)):
-        same = _relabelled_graph_keys(bits, n, order) == shapes
+        same = _relabelled(bits, n, order) == bits
         moved = np.empty_like(labels)
         moved[:, list(order)] = labels
         keep[same] &= code <= moved @ weights
@@ -267,57 +341,57 @@ def _cells_of_size(n: int) -> CellArray:
     return CellArray(ops, bits[shape], NasBench101.ops)
 
 
-def _relabelled_graph_keys(bits: np.ndarray, n: int, order: tuple[int, ...]) -> np.ndarray:
-    """Graph keys after inner node v + 1 becomes node `order[v]` + 1; over `_ILLEGAL` if backwards."""
+def _relabelled(bits: np.ndarray, n: int, order: tuple[int, ...]) -> np.ndarray:
+    """Graphs after inner node v + 1 becomes node `order[v]` + 1; over `_ILLEGAL` if backwards."""
+    moved = np.zeros(len(bits), np.uint64)
+    for start, table in _tables(n, order):
+        moved += table[(bits >> np.uint64(start)) & np.uint64(len(table) - 1)]
+    return moved
+
+
+@functools.cache
+def _tables(n: int, order: tuple[int, ...]) -> list[tuple[int, np.ndarray]]:
+    """Where the edges go, by 11 bits of a graph at a time: one look-up replaces 11 tests."""
     place = (0, *(v + 1 for v in order), n - 1)
     pairs = node_pairs(n)
-    keys = np.zeros(len(bits), np.int64)
-    for start in range(0, len(pairs), 11):  # a table for each 11 bits replaces 11 tests of one bit
-        width = min(11, len(pairs) - start)
-        chosen = np.arange(1 << width)
-        table = np.zeros(1 << width, np.int64)
-        for k, (i, j) in enumerate(pairs[start : start + width]):
+    tables = []
+    for start in range(0, len(pairs), 11):
+        part = pairs[start : start + 11]
+        chosen = np.arange(1 << len(part), dtype=np.uint64)
+        table = np.zeros_like(chosen)
+        for k, (i, j) in enumerate(part):
             a, b = place[i], place[j]
-            worth = _ILLEGAL if a > b else -(1 << (len(pairs) - 1 - edge_bit(a, b)))
-            table += (chosen >> k & 1) * worth
-        keys += table[(bits >> np.uint64(start)).astype(np.int64) & ((1 << width) - 1)]
-    return keys
+            worth = 1 << edge_bit(a, b) if a < b else _ILLEGAL
+            table += (chosen >> np.uint64(k) & np.uint64(1)) * np.uint64(worth)
+        tables.append((start, table))
+    return tables
 
 
-def _smallest_graph_keys(bits: np.ndarray, n: int) -> np.ndarray:
-    best = np.full(len(bits), _ILLEGAL, np.int64)
+def _smallest_graphs(bits: np.ndarray, n: int) -> np.ndarray:
+    best = bits
     for order in itertools.permutations(range(n - 2)):
-        np.minimum(best, _relabelled_graph_keys(bits, n, order), out=best)
+        best = np.minimum(best, _relabelled(bits, n, order))
     return best
-
-
-def _graph_of_key(keys: np.ndarray, n: int) -> np.ndarray:
-    pairs = node_pairs(n)
-    bits = np.zeros(len(keys), np.uint64)
-    for i, j in pairs:
-        present = (-keys >> (len(pairs) - 1 - edge_bit(i, j))) & 1
-        bits |= present.astype(np.uint64) << np.uint64(edge_bit(i, j))
-    return bits
 
 
 def _smallest_keys(bits: np.ndarray, ops: np.ndarray, n: int) -> np.ndarray:
     """Smallest (graph, labels) key of each cell over all relabelings."""
-    labels = ops[:, 1 : n - 1].astype(np.int64) - 1
-    best = np.full(len(bits), np.iinfo(np.int64).max)
+    labels = ops[:, 1 : n - 1].astype(np.uint64) - np.uint64(1)
+    digits = np.array([3 ** (n - 3 - v) for v in range(n - 2)], np.uint64)
+    best = np.full(len(bits), np.iinfo(np.uint64).max)
     for order in itertools.permutations(range(n - 2)):
-        graph = _relabelled_graph_keys(bits, n, order)
-        code = labels @ (3 ** (n - 3 - np.array(order, np.int64)))
-        np.minimum(best, graph * 243 + code, out=best)
+        key = _relabelled(bits, n, order) * np.uint64(243) + labels @ digits[list(order)]
+        np.minimum(best, key, out=best)
     return best
 
 
 def _read_keys(keys: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    graph, code = np.divmod(keys, 243)
+    graphs, code = np.divmod(keys, np.uint64(243))
     ops = np.zeros((len(keys), n), np.uint8)
     ops[:, n - 1] = 4
     for v in range(1, n - 1):
-        ops[:, v] = code // 3 ** (n - 2 - v) % 3 + 1
-    return _graph_of_key(graph, n), ops
+        ops[:, v] = code // np.uint64(3 ** (n - 2 - v)) % np.uint64(3) + np.uint64(1)
+    return graphs, ops
 
 
 def _write_official_order() -> None:

@@ -1,7 +1,7 @@
-"""NAS-Bench-201 (Dong and Yang, 2020): 4 nodes, 6 edges that carry one of 5 operations; 15,625 cells.
+"""NAS-Bench-201 (Dong and Yang, 2020): 4 nodes, 6 edges with one of 5 operations; 15,625 cells.
 
 As a `Cell` the operations sit on nodes, as in arch2vec (Yan et al., 2020, Appendix A.2): node 0 is
-the input, nodes 1..6 are the official edges 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2, node 7 is the output.
+the input, nodes 1..6 are the official edges 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2, node 7 the output.
 Every cell has the same edges, so the whole content is in the operations.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,7 @@ class NasBench201(Space):
         return found
 
     def legal(self, cells: CellArray) -> np.ndarray:
+        self.check_columns(cells)
         inner = cells.ops[:, 1:7]
         return (
             (cells.ops[:, 0] == 0)
@@ -91,10 +92,8 @@ class NasBench201(Space):
             'skip_connect'
         """
         text = text.strip()
-        if text.isdecimal():
-            if int(text) >= self.size:
-                raise CellError(f"An index is between 0 and {self.size - 1}. Got {text}.")
-            return self.enumerate()[int(text)]
+        if (listed := self._listed(text)) is not None:
+            return listed
         slots = _SLOT.findall(text)
         cell = (
             Cell(("input", *(op for op, _ in slots), "output"), EDGES) if len(slots) == 6 else None
@@ -108,6 +107,7 @@ class NasBench201(Space):
         return self.validate(cell)
 
     def format(self, cell: Cell) -> str:
+        self.validate(cell)
         nodes = []
         for target in (1, 2, 3):
             slots = [
@@ -138,14 +138,20 @@ class NasBench201(Space):
         return self.enumerate()[row]
 
     def canonical_array(self, cells: CellArray) -> CellArray:
-        """The graph has no symmetry, so legal cells are written in one way already."""
-        return cells
+        """The graph has no symmetry, so legal cells are written in one way already.
+
+        Raises:
+            CellError: A row is not legal.
+        """
+        return self.validate_array(cells)
 
     def topology_classes(self) -> np.ndarray:
-        """Class of each cell by what it computes, `[15625]`: 6,466 classes, numbered by first member.
+        """Published class of each cell by its topology, `[15625]`: 6,466, numbered by first member.
 
         Dong and Yang (2020) call these isomorphic: an edge `none` removes everything that flows
         through it, `skip_connect` passes its input on, and the order of summands does not matter.
+        Cells of one class compute the same. The converse does not hold, because zeros stay in a sum
+        and sums of sums are not merged, as in the official code: there are 4,930 functions.
         """
         cells = self.enumerate()
         known: dict[str, int] = {}
@@ -163,12 +169,61 @@ class NasBench201(Space):
 
     def neighbours(self, cell: Cell) -> list[Cell]:
         """The 24 cells that differ in the operation of one official edge."""
+        self.validate(cell)
         return [
             Cell((*cell.ops[:v], op, *cell.ops[v + 1 :]), cell.edges)
             for v in range(1, 7)
             for op in OPERATIONS
             if op != cell.ops[v]
         ]
+
+    # Cost -------------------------------------------------------------------------------------
+
+    def params(self, cells: CellArray, classes: int = 10) -> np.ndarray:
+        """Trainable parameters of the network that the benchmark trained, `[N]` of int64.
+
+        Three stages of five cells with 16, 32 and 64 channels and a residual block between them
+        (Dong and Yang, 2020, section 2.1): a 3 x 3 convolution adds 243,040 and a 1 x 1 28,000.
+
+        Raises:
+            CellError: A row is not legal.
+        """
+        frame = 9 * 3 * 16 + 2 * 16 + 2 * 64 + 64 * classes + classes
+        frame += sum(_residual_weights(c) + 3 * 2 * c - 2 * c for c in (32, 64))
+        return self._sum_over_convolutions(cells, frame, lambda k, c: 5 * (k * k * c * c + 2 * c))
+
+    def macs(self, cells: CellArray, classes: int = 10, image_size: int = 32) -> np.ndarray:
+        """Multiply-adds of one image as the benchmark counts them (its "FLOPs"), `[N]` of int64.
+
+        Convolutions and the classifier with its bias; nothing for batch norms and pooling.
+
+        Args:
+            cells: Legal cells.
+            classes: Outputs of the classifier: 10, 100, or 120 for ImageNet16-120.
+            image_size: Input height and width in pixels, a multiple of 4; 16 for ImageNet16-120.
+
+        Raises:
+            CellError: A row is not legal.
+        """
+        area = {c: (image_size * 16 // c) ** 2 for c in (16, 32, 64)}
+        frame = 9 * 3 * 16 * area[16] + 64 * classes + classes
+        frame += sum(_residual_weights(c) * area[c] for c in (32, 64))
+        return self._sum_over_convolutions(cells, frame, lambda k, c: 5 * k * k * c * c * area[c])
+
+    def _sum_over_convolutions(
+        self, cells: CellArray, frame: int, cost: Callable[[int, int], int]
+    ) -> np.ndarray:
+        """`frame` and the cost of every k x k convolution of c channels in the cells."""
+        table = np.zeros(len(self.ops), np.int64)
+        for op, kernel in (("nor_conv_1x1", 1), ("nor_conv_3x3", 3)):
+            table[self.ops.index(op)] = sum(cost(kernel, c) for c in (16, 32, 64))
+        return frame + table[self.validate_array(cells).ops].sum(1)
+
+
+def _residual_weights(channels: int) -> int:
+    """Weights of the block that halves resolution: two 3 x 3 convolutions and a 1 x 1 shortcut."""
+    half = channels // 2
+    return 9 * half * channels + 9 * channels * channels + half * channels
 
 
 def _term(source: str, op: str) -> str:

@@ -12,9 +12,11 @@ from functools import cached_property
 
 import numpy as np
 
-from archrep.cells.array import PAD, CellArray
+from archrep.cells.array import CellArray
 from archrep.cells.cell import Cell
 from archrep.errors import CellError, SpaceError
+
+_PATIENCE = 1_000_000  # draws without a new cell
 
 
 class Space(ABC):
@@ -79,16 +81,48 @@ class Space(ABC):
         return not self.problems(cell)
 
     def legal(self, cells: CellArray) -> np.ndarray:
-        """`is_legal` of many cells, `[N]` of bool."""
-        return np.array([self._row_is_legal(cells, n) for n in range(len(cells))], bool)
+        """`is_legal` of many cells, `[N]` of bool.
 
-    def _row_is_legal(self, cells: CellArray, n: int) -> bool:
-        used = int((cells.ops[n] != PAD).sum())
-        if (cells.ops[n, :used] == PAD).any() or int(cells.adjacency_bits[n]) >> (
-            used * (used - 1) // 2
+        Raises:
+            CellError: The columns are those of another space.
+        """
+        self.check_columns(cells)
+        return np.array([not self._row_problems(cells, n) for n in range(len(cells))], bool)
+
+    def validate_array(self, cells: CellArray) -> CellArray:
+        """`cells` itself if every row is legal.
+
+        Raises:
+            CellError: One is not; the message lists every reason of the first.
+        """
+        legal = self.legal(cells)
+        if not legal.all():
+            n = int(np.argmin(legal))
+            raise CellError(
+                f"Row {n} is not a legal {self.title} cell: "
+                + " ".join(self._row_problems(cells, n))
+            )
+        return cells
+
+    def check_columns(self, cells: CellArray) -> None:
+        """Refuse an array that was packed for another space, whose codes mean something else."""
+        if cells.vocabulary != tuple(self.ops) or cells.max_nodes != self.max_nodes:
+            raise CellError(
+                f"An array of {self.title} cells has {self.max_nodes} node slots and operations "
+                f"{self.ops}. Got {cells.max_nodes} slots and {cells.vocabulary}."
+            )
+
+    def _row_problems(self, cells: CellArray, n: int) -> list[str]:
+        try:
+            cell = cells[n]
+        except CellError as error:
+            return [str(error)]
+        packed = self.pack([cell])
+        if (packed.ops[0] != cells.ops[n]).any() or packed.adjacency_bits[0] != (
+            cells.adjacency_bits[n]
         ):
-            return False  # a hole between nodes, or an edge of an unused slot
-        return self.is_legal(cells[n])
+            return ["Unused slots must stand behind its nodes, and no edge may touch them."]
+        return self.problems(cell)
 
     def enumerate(self) -> CellArray:
         """Every cell of the space once, in the space's order.
@@ -102,41 +136,48 @@ class Space(ABC):
         )
 
     def stream(self, count: int, seed: int = 0, chunk: int = 65_536) -> Iterator[CellArray]:
-        """`count` distinct random cells in chunks; the same seed gives the same cells."""
+        """`count` distinct random cells, at most `chunk` at a time; a seed always gives the same.
+
+        Raises:
+            SpaceError: There are not so many.
+        """
+        check_request(count, chunk)
         rng = np.random.default_rng(seed)
         seen: set[int] = set()
         misses = 0
         while len(seen) < count:
-            cells: list[Cell] = []
-            while len(cells) < min(chunk, count - len(seen)) and misses < 1_000_000:
-                cells.append(self.sample(rng))
+            wanted = min(chunk, max(count - len(seen), 1_000))
+            cells = [self.sample(rng) for _ in range(wanted)]
             packed = self.canonical_array(self.pack(cells))
             fresh = []
             for n, key in enumerate(packed.colour_hash().tolist()):
-                if key in seen:
-                    misses += 1
-                else:
+                if key not in seen and len(seen) < count:
                     seen.add(key)
                     fresh.append(n)
-            if misses >= 1_000_000:
+            misses = 0 if fresh else misses + len(cells)
+            if misses >= _PATIENCE:
                 raise SpaceError(
-                    f"Expected {count} distinct cells of {self.title}; a million draws gave no new "
-                    f"one beyond {len(seen)}. Ask for fewer."
+                    f"Expected {count} distinct cells of {self.title}; {_PATIENCE:,} draws gave no "
+                    f"new one beyond {len(seen)}. Ask for fewer."
                 )
             if fresh:
                 yield packed[np.array(fresh)]
 
     def sample_array(self, count: int, seed: int = 0) -> CellArray:
         """`count` distinct random cells; see `stream`."""
-        return CellArray.concatenate(list(self.stream(count, seed)))
+        return CellArray.concatenate([self.pack([]), *self.stream(count, seed)])
 
     def canonical(self, cell: Cell) -> Cell:
         """The way this space writes `cell`; isomorphic cells give the same."""
         return cell.canonical
 
     def canonical_array(self, cells: CellArray) -> CellArray:
-        """`canonical` of many legal cells."""
-        return self.pack([self.canonical(cell) for cell in cells])
+        """`canonical` of many legal cells.
+
+        Raises:
+            CellError: A row is not legal.
+        """
+        return self.pack([self.canonical(cell) for cell in self.validate_array(cells)])
 
     def pack(self, cells: list[Cell]) -> CellArray:
         """Cells as columns; node order is kept."""
@@ -158,14 +199,13 @@ class Space(ABC):
     def _row_of_hash(self) -> tuple[np.ndarray, np.ndarray]:
         hashes = self.enumerate().colour_hash()
         order = np.argsort(hashes)
-        if (np.diff(hashes[order].astype(np.float64)) == 0).any() and len(np.unique(hashes)) != len(
-            hashes
-        ):
+        if (hashes[order[1:]] == hashes[order[:-1]]).any():
             raise SpaceError(f"Two cells of {self.title} are isomorphic or share their hash.")
         return hashes[order], order
 
     def index_array(self, cells: CellArray) -> np.ndarray:
         """Position of each cell (in any node order) in `enumerate()`, `[N]`; -1 if absent."""
+        self.check_columns(cells)
         hashes, rows = self._row_of_hash
         wanted = cells.colour_hash()
         place = np.searchsorted(hashes, wanted).clip(max=len(hashes) - 1)
@@ -181,6 +221,16 @@ class Space(ABC):
         self.validate(cell)
         return int(self.index_array(self.pack([cell]))[0])
 
+    def _listed(self, text: str) -> Cell | None:
+        """Cell of an index in decimal digits; `None` for any other text."""
+        if not (text.isascii() and text.isdecimal()):
+            return None
+        cells, digits = self.enumerate(), text.lstrip("0") or "0"
+        # Lengths first: Python refuses to read numbers of thousands of digits.
+        if len(digits) > len(str(len(cells))) or int(digits) >= len(cells):
+            raise CellError(f"An index is between 0 and {len(cells) - 1}. Got {text[:80]}.")
+        return cells[int(digits)]
+
     def identifier(self, row: int, cell: Cell) -> str:
         """Text that names a cell in files: its official notation unless a space has shorter."""
         return self.format(cell)
@@ -190,11 +240,18 @@ class Space(ABC):
         return f"<{type(self).__name__} {self.title}: {size}>"
 
 
+def check_request(count: int, chunk: int) -> None:
+    """Refuse a stream of a negative number of cells, or in empty chunks."""
+    if count < 0 or chunk < 1:
+        raise SpaceError(f"`count` must be at least 0 and `chunk` 1. Got {count} and {chunk}.")
+
+
 def stream_enumerated(space: Space, count: int, seed: int, chunk: int) -> Iterator[CellArray]:
     """Draw without repetition from a space that is listed anyway."""
+    check_request(count, chunk)
     cells = space.enumerate()
     if count > len(cells):
-        raise CellError(f"{space.title} has {len(cells)} cells. Got a request for {count}.")
+        raise SpaceError(f"{space.title} has {len(cells)} cells. Got a request for {count}.")
     order = np.random.default_rng(seed).permutation(len(cells))[:count]
     for start in range(0, count, chunk):
         yield cells[order[start : start + chunk]]

@@ -96,7 +96,7 @@ def main(argv: list[str]) -> int:
 
 def _line(finding: Finding) -> str:
     mark = {"ok": "ok     ", "note": "-      ", "problem": "PROBLEM"}[finding.status]
-    line = f"{mark} {finding.name:<20} {finding.detail}"
+    line = f"{mark} {finding.name:<28} {finding.detail}"
     return f"{line}\n        -> {finding.fix}" if finding.fix else line
 
 
@@ -132,14 +132,16 @@ def _packages() -> Iterator[Finding]:
             "packages", "problem", "archrep runs from a folder, not installed", "pip install -e ."
         )
         return
+    seen: set[str] = set()  # a package of two extras is listed twice
     for requirement in requirements:
         match = re.match(r"([\w.-]+)(?:\[.*?\])?\s*([^;]*)", requirement)
         assert match is not None
         name, wanted = match[1], match[2].strip()
         optional = "extra ==" in requirement
         version = _installed_version(name)
-        if name == "archrep" or (optional and version is None):
+        if name in (*seen, "archrep") or (optional and version is None):
             continue
+        seen.add(name)
         if optional:
             yield Finding(name, "ok", f"{version} (optional)")
         elif version is None:
@@ -179,7 +181,7 @@ def import_error(module: str) -> str:
 
 
 def _torchvision() -> Iterator[Finding]:
-    """Torchvision is not needed, but one built for another torch breaks packages that look at it."""
+    """A torchvision built for another torch breaks packages that import it; archrep never does."""
     version, torch_version = _installed_version("torchvision"), _installed_version("torch")
     if version is None:
         yield Finding("torchvision", "note", "not installed, not needed")

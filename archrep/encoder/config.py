@@ -77,6 +77,9 @@ class TrainingConfig:
     """Largest norm of the gradient."""
     kl_weight: float = 0.1
     """Weight of the divergence against the reconstruction, both in nats a cell."""
+    kl_warmup: float = 0.15
+    """Share of the run over which that weight rises from zero; without it some dimensions of the
+    latent are given up before the decoder has learnt to read them."""
     final_kl_weight: float = 0.1
     """Weight at the end; it falls geometrically over the second half of the run."""
     prior_mix: float = 0.25
@@ -134,6 +137,9 @@ class PretrainConfig:
             f"`kl_weight` must not be negative. Got {training.kl_weight}.": training.kl_weight >= 0,
             f"`final_kl_weight` must not be negative. Got {training.final_kl_weight}.": (
                 training.final_kl_weight >= 0
+            ),
+            f"`kl_warmup` must lie in [0, 0.5]. Got {training.kl_warmup}.": (
+                0 <= training.kl_warmup <= 0.5
             ),
             f"`prior_mix` must lie in [0, 1). Got {training.prior_mix}.": (
                 0 <= training.prior_mix < 1
@@ -205,6 +211,7 @@ _NODE_TRAINING = TrainingConfig(
     beta2=0.999,
     weight_decay=0.0,
     kl_weight=1.0,
+    kl_warmup=0.0,
     final_kl_weight=1.0,
     prior_mix=0.0,
     precision="float32",

@@ -69,7 +69,7 @@ class BatchNormNodes(nn.BatchNorm1d):
     """Batch norm over all nodes of a batch, padding included, as in arch2vec's code."""
 
     def forward(self, states: Tensor) -> Tensor:
-        return super().forward(states.flatten(0, 1)).view_as(states)
+        return super().forward(states.flatten(0, -2)).view_as(states)
 
 
 class GIN(nn.Module):
@@ -124,5 +124,6 @@ class GCN(nn.Module):
         propagate = scale[:, :, None] * undirected * scale[:, None, :]
         states = features
         for linear in self.linears:
-            states = F.relu(torch.bmm(propagate, linear(states)))
+            messages = F.linear(states, linear.weight)
+            states = F.relu(torch.bmm(propagate, messages) + linear.bias)
         return states

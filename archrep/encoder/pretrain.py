@@ -32,7 +32,7 @@ from archrep.embeddings import EmbeddingTable, TrainedEncoder
 from archrep.encoder.config import PretrainConfig, preset_config
 from archrep.encoder.metrics import evaluate
 from archrep.encoder.models import build_model
-from archrep.encoder.train import Progress, split_rows, train
+from archrep.encoder.train import ListedCells, Progress, split_rows, train
 from archrep.errors import ConfigError, RunError
 from archrep.files import read_json, write_atomically, write_json
 from archrep.seeding import derive_seed
@@ -126,8 +126,7 @@ def _run(
     checkpoint = folder / "checkpoint.pt"
     speed = train(
         model,
-        cells,
-        train_rows,
+        ListedCells(cells[train_rows], device),
         config,
         checkpoint=checkpoint,
         report=lambda progress: report("training", progress),

@@ -1,4 +1,4 @@
-"""The training loop: seeded, checkpointed at any step, resumable to the same bits on one machine."""
+"""The training loop: seeded, checkpointed at any step, resumable to the same bits."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from archrep.cells.array import CellArray
+from archrep.cells.space import Space
 from archrep.encoder.config import PretrainConfig, TrainingConfig
 from archrep.encoder.models import Autoencoder
 from archrep.errors import ArchrepError, RunError
 from archrep.files import write_atomically
-from archrep.graphs import PackedGraphs
+from archrep.graphs import GraphBatch, PackedGraphs
 from archrep.seeding import numpy_stream, torch_stream
 
 CHECKPOINT_SECONDS = 15.0
@@ -64,8 +65,11 @@ def learning_rate_at(step: int, steps: int, training: TrainingConfig) -> float:
 
 
 def kl_weight_at(step: int, steps: int, training: TrainingConfig) -> float:
-    """Weight of the divergence: constant for half of the run, then geometric to its final value."""
+    """Weight of the divergence: linear from zero over the warm-up, then constant, and from half of
+    the run on geometric to its final value."""
     start, end = training.kl_weight, training.final_kl_weight
+    if training.kl_warmup and step < training.kl_warmup * steps:
+        return start * step / (training.kl_warmup * steps)
     late = max(0.0, 2 * step / steps - 1)
     if start == end or late == 0:
         return start
@@ -87,10 +91,76 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if device.type == "cpu" and fast() else None
 
 
+class CellSource(Protocol):
+    """Where training cells come from, batch by batch, the same ones after a resume."""
+
+    def __len__(self) -> int:
+        """Cells in an epoch."""
+
+    def batches(self, epoch: int, first: int, config: PretrainConfig) -> Iterator[GraphBatch]:
+        """Batches `first`.. of an epoch (0-based); they depend on the seed and the epoch alone."""
+
+
+class ListedCells:
+    """Cells held in packed form, shuffled anew every epoch.
+
+    Args:
+        cells: Written canonically.
+        device: Where to hold them and make batches.
+    """
+
+    def __init__(self, cells: CellArray, device: torch.device | str = "cpu") -> None:
+        self.graphs, self.device = PackedGraphs(cells, device), device
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def batches(self, epoch: int, first: int, config: PretrainConfig) -> Iterator[GraphBatch]:
+        use = f"order/{epoch}" if config.training.reshuffle else "order"
+        order = torch.randperm(len(self), generator=torch_stream(config.seed, use)).to(self.device)
+        for rows in order.split(config.training.batch_size)[first:]:
+            if len(rows) > 1:  # batch norm cannot do with a single cell
+                yield self.graphs.batch(rows)
+
+
+class StreamedCells:
+    """Cells drawn from a space as they are needed; memory does not grow with their number.
+
+    Args:
+        space: One with a sampler.
+        count: Cells in an epoch; every epoch draws the same.
+        seed: Fixes them.
+        device: Where to make batches.
+    """
+
+    def __init__(
+        self, space: Space, count: int, seed: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.space, self.count, self.seed, self.device = space, count, seed, device
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batches(self, epoch: int, first: int, config: PretrainConfig) -> Iterator[GraphBatch]:
+        size = config.training.batch_size
+        pending: list[CellArray] = []
+        drawn = 0
+        for cells in self.space.stream(self.count, self.seed):
+            drawn += len(cells)
+            joined = CellArray.concatenate([*pending, cells])
+            graphs = PackedGraphs(joined, self.device)
+            whole = len(joined) if drawn == self.count else len(joined) // size * size
+            for rows in torch.arange(whole, device=self.device).split(size):
+                if first > 0:
+                    first -= 1
+                elif len(rows) > 1:
+                    yield graphs.batch(rows)
+            pending = [joined[whole:]]
+
+
 def train(
     model: Autoencoder,
-    cells: CellArray,
-    rows: np.ndarray,
+    source: CellSource,
     config: PretrainConfig,
     *,
     checkpoint: Path | None = None,
@@ -101,8 +171,7 @@ def train(
 
     Args:
         model: On the device to train on.
-        cells: All cells of the run, written canonically.
-        rows: Those to train on.
+        source: Training cells.
         config: Optimisation and seed; batch order and noise have streams of their own.
         checkpoint: File that holds the state, written at intervals and read first if it exists.
         report: Called some times a second.
@@ -119,24 +188,21 @@ def train(
     """
     training = config.training
     device = next(model.parameters()).device
-    graphs = PackedGraphs(cells[rows], device)
-    batches_per_epoch = math.ceil(len(rows) / training.batch_size)
-    if len(rows) % training.batch_size == 1:  # batch norm cannot do with a single cell
-        batches_per_epoch -= 1
-    steps = training.epochs * batches_per_epoch
-    fused = device.type in ("cpu", "cuda")
+    full, rest = divmod(len(source), training.batch_size)
+    steps_per_epoch = full + (rest > 1)
+    steps = training.epochs * steps_per_epoch
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=training.learning_rate,
         betas=(0.9, training.beta2),
         weight_decay=training.weight_decay,
-        fused=fused,
+        fused=True,
     )
     noise = torch_stream(config.seed, "noise", str(device))
     state = _State()
     if checkpoint is not None and checkpoint.exists():
         state = _load_checkpoint(checkpoint, config, model, optimizer, noise)
-        if state.batches and state.step % batches_per_epoch == 0:
+        if state.batches and state.step % steps_per_epoch == 0:
             state.end_epoch()  # saved after the last step of an epoch, before it was closed
         for epoch, means in enumerate(state.epochs):
             on_epoch(epoch, means)
@@ -147,14 +213,14 @@ def train(
     wall_before, cpu_before, step_before = state.seconds, state.cpu_seconds, state.step
 
     while state.step < steps:
-        epoch, first = divmod(state.step, batches_per_epoch)
+        epoch, first = divmod(state.step, steps_per_epoch)
         model.train(not (training.frozen_after_first_epoch and epoch > 0))
-        for batch in _batches(len(rows), epoch, first, batches_per_epoch, config, device):
+        for batch in source.batches(epoch, first, config):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(state.step, steps, training)
             weight = kl_weight_at(state.step, steps, training)
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                terms = model.loss(graphs.batch(batch), noise, training.prior_mix)
+                terms = model.loss(batch, noise, training.prior_mix)
             loss = terms.reconstruction + weight * terms.kl
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -198,24 +264,13 @@ def train(
     if checkpoint is not None and state.step > step_before:
         _save_checkpoint(checkpoint, config, model, optimizer, noise, state)
     model.eval()
-    trained = training.epochs * len(rows)
+    trained = training.epochs * len(source)
     return {
         "train_seconds": state.seconds,
         "train_cpu_seconds": state.cpu_seconds,
         "graphs_per_second": trained / max(state.seconds, 1e-9),
         "graphs_per_cpu_second": trained / max(state.cpu_seconds, 1e-9),
     }
-
-
-def _batches(
-    cells: int, epoch: int, first: int, count: int, config: PretrainConfig, device: torch.device
-) -> Iterator[torch.Tensor]:
-    """Rows of batches `first`.. of an epoch; the order depends on the seed and the epoch alone."""
-    use = f"order/{epoch}" if config.training.reshuffle else "order"
-    order = torch.randperm(cells, generator=torch_stream(config.seed, use)).to(device)
-    size = config.training.batch_size
-    for k in range(first, count):
-        yield order[k * size : (k + 1) * size]
 
 
 @dataclass

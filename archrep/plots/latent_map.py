@@ -1,0 +1,185 @@
+"""Pictures of a latent map: points coloured by a column, and the overview a run writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archrep.errors import ConfigError
+from archrep.latent_map import LatentMap, telling_columns
+from archrep.plots.operations import describe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = "viridis"  # perceptually uniform, and readable with any colour deficiency
+CATEGORY_COLOURS = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#555555",
+)  # fmt: skip  # Okabe and Ito (2008)
+MISSING = "#dddddd"
+SMALL_PRINT: dict[str, Any] = {"fontsize": 7, "color": "#666666"}
+
+LABELS: dict[str, str] = {
+    "edges": "edges",
+    "nodes": "nodes",
+    "depth": "depth: edges on the longest path",
+    "conv_3x3": "3x3 convolutions",
+    "conv_1x1": "1x1 convolutions",
+    "conv_5x5": "5x5 convolutions",
+    "pool_skip": "poolings and skip connections",
+}
+"""What colour bars call the columns of `space_columns`."""
+
+
+def plot_latent_map(
+    points: LatentMap,
+    values: np.ndarray | None = None,
+    *,
+    label: str | None = None,
+    categorical: bool | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Axes with the points of a map, coloured by a column, and in small print how it was made.
+
+    Args:
+        points: What `archrep.latent_map.latent_map` returned.
+        values: Column to colour by: one value a table row, `[N]`, or one a point, `[M]`. Points
+            without a value (NaN) are grey. `None` colours nothing.
+        label: What the values are, with their unit.
+        categorical: Whether to list values in a legend instead of a colour bar; `None` does so for
+            text and truth values.
+        ax: Axes to draw into; `None` makes a figure, without pyplot.
+
+    Raises:
+        ShapeError: `values` fits neither the table nor the points.
+        ConfigError: There are more categories than a legend can tell apart.
+    """
+    from matplotlib.figure import Figure
+
+    if ax is None:
+        ax = Figure(figsize=(5.2, 4.4), layout="constrained").add_subplot()
+    _draw(points, values, label, categorical, ax)
+    ax.set_xlabel(points.caption, **SMALL_PRINT)
+    return ax
+
+
+def map_figure(
+    points: LatentMap, columns: Mapping[str, np.ndarray], *, title: str | None = None
+) -> Figure:
+    """Overview of a map: up to four panels, one for each of the columns that tell most.
+
+    Args:
+        points: The map.
+        columns: Columns by name, as `archrep.latent_map.space_columns` returns them; those drawn
+            are chosen by `telling_columns`.
+        title: Such as the title of the space and the preset of the run.
+    """
+    from matplotlib.figure import Figure
+
+    chosen = telling_columns(columns, points)
+    names: list[str | None] = [*chosen] or [None]
+    rows, across = (2, 2) if len(names) == 4 else (1, len(names))
+    figure = Figure(figsize=(3.7 * across, 3.1 * rows + 0.5), layout="constrained")
+    for name, ax in zip(names, figure.subplots(rows, across, squeeze=False).flat, strict=True):
+        if name is None:
+            _draw(points, None, None, None, ax)
+        else:
+            _draw(points, chosen[name], _label(name), None, ax)
+    if title is not None:
+        figure.suptitle(title, fontsize="large")
+    figure.supxlabel(points.caption, **SMALL_PRINT)
+    return figure
+
+
+def _label(name: str) -> str:
+    if name.startswith("count_"):
+        return f"operations {describe(name.removeprefix('count_'))[0]!r}"
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def _draw(
+    points: LatentMap,
+    values: np.ndarray | None,
+    label: str | None,
+    categorical: bool | None,
+    ax: Axes,
+) -> None:
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.set(xticks=[], yticks=[])  # t-SNE has no axes to read off, and rotates freely
+    ax.spines[:].set(color="#cccccc", linewidth=0.6)
+    extent = ax.get_window_extent()
+    area = extent.width * extent.height * (72 / ax.figure.dpi) ** 2
+    style: dict[str, Any] = {
+        "s": min(max(0.4 * area / len(points), 0.8), 25.0),
+        "lw": 0,
+        "rasterized": True,
+    }
+    if values is None:
+        ax.scatter(*points.xy.T, color=CATEGORY_COLOURS[0], **style)
+        return
+    values = points.values(values)
+    if categorical is None:
+        categorical = values.dtype.kind not in "iuf"
+    if categorical:
+        _draw_categories(points, values, label, ax, style)
+    else:
+        _draw_numbers(points, values.astype(float), label, ax, style)
+
+
+def _draw_categories(
+    points: LatentMap, values: np.ndarray, label: str | None, ax: Axes, style: dict[str, Any]
+) -> None:
+    names = np.unique(values)
+    if len(names) > len(CATEGORY_COLOURS):
+        raise ConfigError(
+            f"A legend tells {len(CATEGORY_COLOURS)} categories apart. Got {len(names)} values of "
+            f"{label or 'the column'}: merge some, or pass numbers with `categorical=False`."
+        )
+    for name, colour in zip(names, CATEGORY_COLOURS, strict=False):
+        ax.scatter(*points.xy[values == name].T, color=colour, label=str(name), **style)
+    _legend(ax, title=label, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _legend(ax: Axes, **options: Any) -> None:
+    legend = ax.legend(frameon=False, fontsize="small", handletextpad=0.2, **options)
+    for handle in legend.legend_handles:
+        handle.set_sizes([25])  # type: ignore[union-attr]  # points on the map may be tiny
+
+
+def _draw_numbers(
+    points: LatentMap, values: np.ndarray, label: str | None, ax: Axes, style: dict[str, Any]
+) -> None:
+    """Whole numbers of a small range get one colour each; others a range without extremes."""
+    import matplotlib
+    from matplotlib.colors import BoundaryNorm, Normalize
+
+    known = np.isfinite(values)
+    if not known.any():
+        raise ConfigError(f"No point has a value of {label or 'the column'}: all are NaN.")
+    low, high = values[known].min(), values[known].max()
+    colours = matplotlib.colormaps[COLOURS]
+    norm: Normalize
+    bar: dict[str, Any] = {"label": label, "shrink": 0.9, "pad": 0.02}
+    if high - low < 16 and (values[known] == values[known].round()).all():
+        norm = BoundaryNorm(np.arange(low - 0.5, high + 1), colours.N)
+        step = 1 if high - low < 10 else 2
+        bar |= {"ticks": np.arange(low, high + 1, step), "spacing": "proportional"}
+    else:
+        inner = np.percentile(values[known], (2, 98))
+        if 0 < 2 * (inner[1] - inner[0]) < high - low:
+            # A few extremes, such as failed trainings, must not flatten the rest to one colour.
+            bar["extend"] = "both"
+            low, high = inner
+        norm = Normalize(low, high)
+    if not known.all():
+        ax.scatter(*points.xy[~known].T, color=MISSING, label="no value", **style)
+        _legend(ax, loc="lower left")
+    x, y = points.xy[known].T
+    drawn = ax.scatter(x, y, c=values[known], cmap=colours, norm=norm, **style)
+    scale = ax.figure.colorbar(drawn, ax=ax, **bar)
+    scale.minorticks_off()
+    scale.ax.tick_params(labelsize="small", length=2)
+    scale.outline.set_visible(False)  # type: ignore[operator]
