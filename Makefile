@@ -18,7 +18,7 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 
 setup:
-	@TORCH="$(TORCH)" PYTHON="$(PYTHON)" tools/setup.sh
+	@TORCH="$(TORCH)" PYTHON="$(PYTHON)" .ci/setup.sh
 
 demo: setup $(DEMO:%=%/summary.json)
 	$(BIN)/archrep report $(DEMO)

@@ -85,7 +85,7 @@ class TrainedEncoder:
             result[rows] = self.model.embed(graphs.batch(rows)).cpu().numpy()
         return result
 
-    def decode(self, embeddings: np.ndarray, *, candidates: int = 16) -> list[Cell | None]:
+    def decode(self, embeddings: np.ndarray, *, candidates: int = 64) -> list[Cell | None]:
         """The legal cells nearest to embeddings, or `None` where none was found.
 
         The decoder's likeliest cell and draws from its distribution are encoded again and the legal

@@ -54,9 +54,9 @@ def run_page(page: Path, folder: Path, *, with_slow: bool) -> None:
         elif block.language == "bash":
             execute(["bash", "-euo", "pipefail", "-c", block.code], folder)
         elif block.code.startswith(">>>"):
-            (folder / "session.txt").write_text(block.code)
+            (folder / "examples.txt").write_text(block.code)
             options = ["-o", "ELLIPSIS", "-o", "NORMALIZE_WHITESPACE"]
-            execute([sys.executable, "-m", "doctest", *options, "session.txt"], folder)
+            execute([sys.executable, "-m", "doctest", *options, "examples.txt"], folder)
         else:
             execute([sys.executable, "-c", block.code], folder)
 

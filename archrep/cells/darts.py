@@ -46,6 +46,9 @@ BLOCKS = 4
 _ENDS = ("c_{k-2}", "c_{k-1}", "c_{k}")
 _FIRST_OP = 2  # code of CANDIDATES[0] in the vocabulary
 _OUTPUT_EDGES = np.uint64(0b1111111100)  # nodes 2..9, as the bits of `adjacency_bits` from (0, 10)
+_DRAW = 262_144  # candidates drawn at a time; another number gives other cells for every seed
+_SLICE = 16_384  # candidates looked at together, so that a few cells come quickly
+_PATIENCE = 320  # slices without a new cell
 _NO_ORDER = np.iinfo(np.uint64).max  # key of blocks that read each other in a circle
 
 
@@ -167,11 +170,11 @@ class Darts(Space):
             SpaceError: Cells below `macs_below` ran out.
         """
         check_request(count, chunk)
-        rng = np.random.default_rng(seed)
+        candidates = _candidates(np.random.default_rng(seed))
         seen = _SeenKeys()
         kept = idle = 0
         while kept < count:
-            parts = _draw(_DRAW, rng)
+            parts = next(candidates)
             if macs_below is not None:
                 below = _network_cost(parts, parts, IMAGENET, rule).macs < macs_below
                 parts = parts[0][below], parts[1][below]
@@ -181,7 +184,7 @@ class Darts(Space):
             if idle == _PATIENCE:
                 raise SpaceError(
                     f"Expected {count} cells below {macs_below} multiply-adds; "
-                    f"{_PATIENCE * _DRAW:,} draws gave no new one beyond {kept}. "
+                    f"{_PATIENCE * _SLICE:,} draws gave no new one beyond {kept}. "
                     "Raise `macs_below` or ask for fewer."
                 )
             for start in range(0, len(fresh), chunk):
@@ -299,6 +302,14 @@ def _draw(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]
     return sources, rng.integers(0, len(CANDIDATES), (count, BLOCKS, 2))
 
 
+def _candidates(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Inputs and operations of random cells without end, a slice at a time."""
+    while True:
+        sources, ops = _draw(_DRAW, rng)
+        for start in range(0, _DRAW, _SLICE):
+            yield sources[start : start + _SLICE], ops[start : start + _SLICE]
+
+
 def _build(sources: np.ndarray, ops: np.ndarray) -> CellArray:
     """Cells of inputs `[N, 4, 2]` (0, 1 cell inputs, 2.. blocks) and operations `[N, 4, 2]`."""
     codes = np.full((len(ops), 11), PAD, np.uint8)
@@ -372,10 +383,6 @@ def _pairings(sources: np.ndarray, ops: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     written = np.array([items[:core] + rest for rest in pairings(items[core:])])
     return written[..., 0].reshape(-1, BLOCKS, 2), written[..., 1].reshape(-1, BLOCKS, 2)
-
-
-_DRAW = 262_144  # candidates at a time
-_PATIENCE = 20  # such draws without a new cell
 
 
 class _SeenKeys:

@@ -31,7 +31,7 @@ class Options:
 
     encoder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")]
     """Run directory of preset archrep, or a space whose encoder comes with the package."""
-    candidates: int = 16
+    candidates: int = 64
     """Cells considered for each vector; 1 takes the likeliest as it is."""
 
 

@@ -80,7 +80,8 @@ class Options:
         elif self.space is None:
             raise ConfigError("Name a search space, such as `archrep pretrain nasbench201`.")
         else:
-            config = preset_config(self.preset or "archrep", self.space)
+            sized = _given({"cells": self.cells})
+            config = preset_config(self.preset or "archrep", self.space, **sized)
         top = {"seed": self.seed, "cells": self.cells}
         training = {
             "epochs": self.epochs,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from archrep.cells.array import node_pairs
 from archrep.graphs import GraphBatch
 
 
@@ -39,10 +41,10 @@ class MaskedLinear(nn.Linear):
 class AutoregressiveDecoder(nn.Module):
     """Distribution of a cell given its latent, one decision after the other.
 
-    The decisions are, for node j = 0..V-1, its operation (O classes and "no more nodes") and then
-    whether each edge i -> j, i < j, is there. All are computed in one pass by a masked network
-    (MADE: Germain et al., 2015) whose hidden units see the latent and the decisions before theirs.
-    Unlike independent Bernoulli edges, it can say "one of these two", so what it decodes is whole.
+    The decisions are how many nodes there are, then each edge i -> j, then the operation of each
+    node, so that operations are told with the whole graph in view. All are computed in one pass by
+    a masked network (MADE: Germain et al., 2015) whose hidden units see the latent and the decisions
+    before theirs. Unlike independent edges it can say "one of these two": what it writes is whole.
 
     Args:
         num_ops: O.
@@ -53,54 +55,57 @@ class AutoregressiveDecoder(nn.Module):
         trunk: Hidden units of the network that reads the latent.
     """
 
+    edge_columns: Tensor
+    edge_sources: Tensor
+    edge_targets: Tensor
+
     def __init__(
         self, num_ops: int, max_nodes: int, latent_dim: int, width: int, layers: int, trunk: int
     ) -> None:
         super().__init__()
         self.num_ops, self.max_nodes = num_ops, max_nodes
-        classes = num_ops + 1
-        self.slots: list[tuple[int, int, slice]] = []  # (node, source or -1, columns) of a decision
-        column = 0
-        for j in range(max_nodes):
-            self.slots.append((j, -1, slice(column, column + classes)))
-            column += classes
-            for i in range(j):
-                self.slots.append((j, i, slice(column, column + 1)))
-                column += 1
-        decisions = len(self.slots)
-        step = torch.zeros(column, dtype=torch.long)
-        for t, (_, _, columns) in enumerate(self.slots):
-            step[columns] = t
-        op_columns = [c for _, i, cols in self.slots if i < 0 for c in range(cols.start, cols.stop)]
-        edges = [(i, j, cols.start) for j, i, cols in self.slots if i >= 0]
+        pairs = node_pairs(max_nodes)
+        self.count_columns = slice(0, max_nodes + 1)
+        first_op = max_nodes + 1 + len(pairs)
+        self.op_columns = slice(first_op, first_op + max_nodes * num_ops)
+        # The columns of each decision, in the order in which they are made.
+        edges = [slice(max_nodes + 1 + k, max_nodes + 2 + k) for k in range(len(pairs))]
+        ops = [
+            slice(first_op + v * num_ops, first_op + (v + 1) * num_ops) for v in range(max_nodes)
+        ]
+        self.decisions = [self.count_columns, *edges, *ops]
+        columns, decisions = self.op_columns.stop, len(self.decisions)
         buffers = {
-            "op_columns": op_columns,
-            "edge_columns": [c for _, _, c in edges],
-            "edge_sources": [i for i, _, _ in edges],
-            "edge_targets": [j for _, j, _ in edges],
+            "edge_columns": [columns.start for columns in edges],
+            "edge_sources": [i for i, _ in pairs],
+            "edge_targets": [j for _, j in pairs],
         }
         for name, values in buffers.items():
             self.register_buffer(name, torch.tensor(values), persistent=False)
 
         # A unit of degree d sees decisions 0..d-1; units are sorted by degree.
+        step = torch.zeros(columns, dtype=torch.long)
+        for t, where in enumerate(self.decisions):
+            step[where] = t
         degree = torch.arange(width) * decisions // width
         self.units = [int((degree <= t).sum()) for t in range(decisions)]
         self.read_latent = nn.Sequential(
             nn.Linear(latent_dim, trunk), nn.ReLU(), nn.Linear(trunk, trunk), nn.ReLU()
         )
-        self.read_cell = MaskedLinear(column, width, degree[:, None] > step[None])
+        self.read_cell = MaskedLinear(columns, width, degree[:, None] > step[None])
         self.from_latent = nn.ModuleList(nn.Linear(trunk, width) for _ in range(layers))
         self.hidden = nn.ModuleList(
             MaskedLinear(width, width, degree[:, None] >= degree[None]) for _ in range(layers)
         )
-        self.out = MaskedLinear(width, column, step[:, None] >= degree[None])
+        self.out = MaskedLinear(width, columns, step[:, None] >= degree[None])
 
     def encode_cells(self, batch: GraphBatch, dtype: torch.dtype = torch.float32) -> Tensor:
         """The decisions that write each cell, `[B, columns]`."""
         cells = torch.zeros(len(batch), len(self.out.bias), dtype=dtype, device=batch.ops.device)
-        cells[:, self.op_columns] = F.one_hot(batch.ops, self.num_ops + 1).flatten(1).to(dtype)
+        cells[:, self.count_columns] = F.one_hot(batch.mask.sum(1), self.max_nodes + 1).to(dtype)
         edges = batch.adjacency[:, self.edge_sources, self.edge_targets]
         cells[:, self.edge_columns] = edges.to(dtype)
+        cells[:, self.op_columns] = batch.one_hot(dtype).flatten(1)
         return cells
 
     def forward(self, latents: Tensor, cells: Tensor) -> Tensor:
@@ -113,20 +118,17 @@ class AutoregressiveDecoder(nn.Module):
         return self.out(states)
 
     def negative_log_likelihood(self, logits: Tensor, cells: Tensor, batch: GraphBatch) -> Tensor:
-        """Nats needed to write each cell, `[B]`; nothing is charged behind "no more nodes"."""
-        ops_logits = logits[:, self.op_columns].view(len(batch), self.max_nodes, -1)
-        used = batch.mask
-        ops_nats = F.cross_entropy(
-            ops_logits.flatten(0, 1).float(), batch.ops.flatten(), reduction="none"
-        ).view_as(batch.ops)
-        first_unused = used.sum(1, keepdim=True)
-        charged = torch.arange(self.max_nodes, device=used.device) <= first_unused
-        edge_nats = F.binary_cross_entropy_with_logits(
-            logits[:, self.edge_columns].float(),
-            cells[:, self.edge_columns].float(),
-            reduction="none",
+        """Nats needed to write each cell, `[B]`; nothing is charged for unused slots."""
+        logits, cells, used = logits.float(), cells.float(), batch.mask
+        count = F.cross_entropy(logits[:, self.count_columns], used.sum(1), reduction="none")
+        edges = F.binary_cross_entropy_with_logits(
+            logits[:, self.edge_columns], cells[:, self.edge_columns], reduction="none"
         )
-        return (ops_nats * charged).sum(1) + (edge_nats * used[:, self.edge_targets]).sum(1)
+        # An unused slot has no true class; any will do, since it is not counted.
+        classes = batch.ops.clamp(max=self.num_ops - 1).flatten()
+        scores = logits[:, self.op_columns].reshape(len(classes), self.num_ops)
+        ops = F.cross_entropy(scores, classes, reduction="none").view_as(used)
+        return count + (edges * used[:, self.edge_targets]).sum(1) + (ops * used).sum(1)
 
     @torch.no_grad()
     def decode(self, latents: Tensor, generator: torch.Generator | None = None) -> Decoded:
@@ -139,59 +141,64 @@ class AutoregressiveDecoder(nn.Module):
             latents: `[B, D]`.
             generator: Draw every decision from its distribution; `None` takes the likeliest.
         """
-        batch, device = len(latents), latents.device
+        cells = torch.zeros(len(latents), len(self.out.bias), device=latents.device)
+        nodes = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
+        for columns, logits in self._decisions(latents, cells):
+            if columns.stop - columns.start == 1:
+                k = columns.start - self.count_columns.stop
+                chance = logits[:, 0].sigmoid()
+                bar = 0.5 if generator is None else _uniform(chance, generator)
+                cells[:, columns.start] = ((chance > bar) & (nodes > self._target(k))).float()
+                continue
+            if generator is None:
+                choice = logits.argmax(1)
+            else:
+                choice = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+            cells[:, columns] = F.one_hot(choice, columns.stop - columns.start).float()
+            if columns == self.count_columns:
+                nodes = choice
+        ops = cells[:, self.op_columns].view(-1, self.max_nodes, self.num_ops).argmax(2)
+        unused = torch.arange(self.max_nodes, device=ops.device) >= nodes[:, None]
+        adjacency = torch.zeros(
+            len(ops), self.max_nodes, self.max_nodes, dtype=torch.uint8, device=ops.device
+        )
+        edges = cells[:, self.edge_columns].to(torch.uint8)
+        adjacency[:, self.edge_sources, self.edge_targets] = edges
+        return Decoded(ops.masked_fill(unused, self.num_ops), adjacency)
+
+    def _target(self, k: int) -> int:
+        return int(self.edge_targets[k])
+
+    def _decisions(self, latents: Tensor, cells: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Columns and logits of each decision in turn; the caller writes its choice to `cells`."""
         trunk = self.read_latent(latents)
         drives = [layer(trunk) for layer in self.from_latent]
-        width = self.hidden[0].in_features if len(self.hidden) else self.out.in_features
-        inputs = [torch.zeros(batch, width, device=device) for _ in self.hidden]
-        last = torch.zeros(batch, width, device=device)
-        cells = torch.zeros(batch, len(self.out.bias), device=device)
-        ops = torch.full((batch, self.max_nodes), self.num_ops, device=device)
-        adjacency = torch.zeros(
-            batch, self.max_nodes, self.max_nodes, dtype=torch.uint8, device=device
-        )
-        more = torch.ones(batch, dtype=torch.bool, device=device)
+        width = self.out.in_features
+        inputs = [torch.zeros(len(latents), width, device=latents.device) for _ in self.hidden]
+        last = torch.zeros(len(latents), width, device=latents.device)
         known = 0
-        for t, (j, i, columns) in enumerate(self.slots):
-            new = slice(known, self.units[t])
-            known = self.units[t]
+        for columns, units in zip(self.decisions, self.units, strict=True):
+            new, known, seen = slice(known, units), units, columns.start
             if new.stop > new.start:
-                seen = columns.start
                 read = self.read_cell
                 states = F.linear(cells[:, :seen], read.weight[new, :seen], read.bias[new])
-                for drive, hidden, inside in zip(drives, self.hidden, inputs, strict=True):
+                for drive, layer, inside in zip(drives, self.hidden, inputs, strict=True):
                     states = F.relu(states + drive[:, new])
                     inside[:, new] = states
-                    states = states + F.relu(
-                        F.linear(inside[:, :known], hidden.weight[new, :known], hidden.bias[new])
-                    )
+                    weight, bias = cast("Tensor", layer.weight), cast("Tensor", layer.bias)
+                    inner = F.linear(inside[:, :known], weight[new, :known], bias[new])
+                    states = states + F.relu(inner)
                 last[:, new] = states
-            logits = F.linear(
-                last[:, :known], self.out.weight[columns, :known], self.out.bias[columns]
-            )
-            if i < 0:
-                if generator is None:
-                    choice = logits.argmax(1)
-                else:
-                    choice = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-                choice = torch.where(more, choice, self.num_ops)
-                more = more & (choice < self.num_ops)
-                ops[:, j] = choice
-                cells[:, columns] = F.one_hot(choice, self.num_ops + 1).float()
-            else:
-                if generator is None:
-                    edge = logits[:, 0] > 0
-                else:
-                    drawn = torch.rand(batch, generator=generator, device=device)
-                    edge = drawn < logits[:, 0].sigmoid()
-                edge = edge & more
-                cells[:, columns.start] = edge.float()
-                adjacency[:, i, j] = edge.to(torch.uint8)
-        return Decoded(ops, adjacency)
+            weight, bias = self.out.weight[columns, :known], self.out.bias[columns]
+            yield columns, F.linear(last[:, :known], weight, bias)
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, generator=generator, device=like.device)
 
 
 class InnerProductDecoder(nn.Module):
-    """Independent operations and edges from node latents: arch2vec (Yan et al., 2020), Eqs. 3, 4."""
+    """Independent operations and edges from node latents: Yan et al. (2020), Eqs. 3 and 4."""
 
     def __init__(self, num_ops: int, latent_dim: int, dropout: float) -> None:
         super().__init__()

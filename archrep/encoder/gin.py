@@ -6,6 +6,9 @@ messages; `archrep.encoder.pyg` runs the same weights on torch-geometric batches
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -123,7 +126,7 @@ class GCN(nn.Module):
         scale = undirected.sum(2).rsqrt()
         propagate = scale[:, :, None] * undirected * scale[:, None, :]
         states = features
-        for linear in self.linears:
+        for linear in cast("Iterable[nn.Linear]", self.linears):
             messages = F.linear(states, linear.weight)
             states = F.relu(torch.bmm(propagate, messages) + linear.bias)
         return states

@@ -66,8 +66,8 @@ def arch2vec_2020_loss(
     """Loss of the authors' code; its terms are means over matrix entries, not nats a cell.
 
     Binary cross entropy on a sigmoid of every operation entry, padding rows included; on the strict
-    upper triangle of the adjacency, averaged over all V x V entries, so that it weighs (V-1)/(2V) of
-    a mean; and the divergence, averaged over batch and nodes, once more divided by both.
+    upper triangle of the adjacency, averaged over all V x V entries, so that it weighs (V-1)/(2V)
+    of a mean; and the divergence, averaged over batch and nodes, once more divided by both.
 
     Args:
         ops_logits: `[B, V, O]`.

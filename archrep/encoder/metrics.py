@@ -1,8 +1,8 @@
 """How good an encoder is, in exact terms; the definitions of 2020 stand beside the strict ones.
 
-Reconstruction is measured on held-out cells, validity on draws from the prior that are scaled to the
-training latents (Yan et al., 2020, Appendix B). "Strict" means that the decoded graph is a legal cell
-as it stands: nothing is pruned, and the adjacency counts.
+Reconstruction is measured on held-out cells; validity on prior draws, scaled to the training latents
+(Yan et al., 2020, Appendix B). "Strict" means that the decoded graph is a legal cell as it stands:
+nothing is pruned, and the adjacency counts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from archrep.seeding import numpy_stream, torch_stream
 PRIOR_DRAWS = 10_000
 """Draws from the prior, as in the paper."""
 
-CANDIDATES = 16
+CANDIDATES = 64
 """Cells considered for one latent by verified decoding."""
 
 SAME_EMBEDDING = 1e-4
@@ -266,10 +266,11 @@ def prior_samples(
         "uniqueness": len(hashes) / max(int(valid.sum()), 1),
         "uniqueness_2020": None,
         "uniqueness_ceiling": None,
-        "novelty": float((~np.isin(hashes, train_cells.colour_hash())).mean())
-        if len(hashes)
-        else 0.0,
+        "novelty": 0.0,
     }
+    if len(hashes):
+        known = np.isin(hashes, train_cells.colour_hash())
+        figures["novelty"] = float(1 - known.mean())
     if model.decodes_embeddings:
         rest = torch.from_numpy(np.flatnonzero(~valid))
         saved = verified_decode(model, space, latents[rest])[1].sum() if len(rest) else 0
@@ -298,7 +299,7 @@ def validity_2020(space: Space, graphs: CellArray) -> np.ndarray | None:
         last = np.maximum(graphs.num_nodes - 1, 0)
         labels = ops[np.arange(len(graphs)), last] == 4
         labels &= ops[:, 0] == 0
-        live = pruned.any(1) | pruned.any(2)
+        live = np.logical_or(pruned.any(1), pruned.any(2))
         live[:, 0] = False
         live[np.arange(len(graphs)), last] = False
         fine = ((ops >= 1) & (ops <= 3)) | ~live
@@ -344,7 +345,7 @@ def distinct_rows(embeddings: np.ndarray, tolerance: float = SAME_EMBEDDING) -> 
     if reach == 0:
         return min(len(vectors), 1)
     direction = np.random.default_rng(0).standard_normal(vectors.shape[1])
-    direction /= np.linalg.norm(direction)
+    direction = direction / np.linalg.norm(direction)
     order = np.argsort(vectors @ direction)
     vectors = vectors[order]
     along = vectors @ direction

@@ -158,7 +158,7 @@ class NodeVAE(Autoencoder):
                 latents = latents + _normal(latents, noise) * log_std.exp()
         logits = self.decoder(latents, noise)
         weigh = node_elbo if self.config.loss == "elbo" else arch2vec_2020_loss
-        return LossTerms(*weigh(*logits, batch, kl))
+        return LossTerms(*weigh(logits[0], logits[1], batch, kl))
 
     def latents(self, batch: GraphBatch) -> Tensor:
         return self.mean(self.encoder(batch.one_hot(), batch.adjacency))
@@ -178,7 +178,7 @@ def build_model(config: CellModelConfig | NodeModelConfig, space: Space, seed: i
 
     kind = CellVAE if isinstance(config, CellModelConfig) else NodeVAE
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(derive_seed(seed, "init"))
+        torch.manual_seed(derive_seed(seed, "init"))
         return kind(config, len(space.ops), space.max_nodes)  # type: ignore[arg-type]
 
 

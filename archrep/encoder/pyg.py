@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,7 +54,8 @@ class PyGEncoder(nn.Module):
         self.model = model
         encoder = model.encoder
         if isinstance(encoder, DirectedGIN):
-            convs: list[nn.Module] = [DirectedGINConv(layer) for layer in encoder.layers]
+            layers = cast("Iterable[DirectedGINLayer]", encoder.layers)
+            convs: list[nn.Module] = [DirectedGINConv(layer) for layer in layers]
         elif isinstance(encoder, GIN):
             convs = [
                 _shared_gin_conv(eps, mlp)

@@ -223,7 +223,9 @@ class TestStream:
 
     def test_an_impossible_limit_is_refused(self, monkeypatch):
         monkeypatch.setattr("archrep.cells.darts._PATIENCE", 1)
-        with pytest.raises(SpaceError, match=r"Expected 5 cells below 1\.0 .* Raise `macs_below`"):
+        with pytest.raises(
+            SpaceError, match=r"below 1\.0 .*16,384 draws gave no new one beyond 0\. Raise"
+        ):
             next(SPACE.stream(5, macs_below=1.0))
 
     def test_an_unknown_rule_is_refused(self):

@@ -206,12 +206,10 @@ class TestEnumeratedSpaces:
         assert (rows != np.arange(space.size)).any()
 
 
-@pytest.mark.parametrize("foreign", NAMES)
+@pytest.mark.parametrize(("name", "foreign"), [*itertools.permutations(NAMES, 2)])
 class TestForeignCells:
-    def test_are_refused_by_every_function_of_a_cell(self, space, foreign, rng):
-        if foreign == space.name:
-            pytest.skip("its own cells are legal")
-        cell = SPACES[foreign].sample(rng)
+    def test_are_refused_by_every_function_of_a_cell(self, name, foreign, rng):
+        space, cell = SPACES[name], SPACES[foreign].sample(rng)
         assert not space.is_legal(cell)
         for function in (space.validate, space.format, space.neighbours, space.canonical):
             with pytest.raises(CellError):
@@ -222,10 +220,8 @@ class TestForeignCells:
         with pytest.raises(CellError, match="must be of|at most"):
             space.pack([cell])
 
-    def test_are_refused_by_every_function_of_an_array(self, space, foreign):
-        if foreign == space.name:
-            pytest.skip("its own cells are legal")
-        array = SPACES[foreign].sample_array(3)
+    def test_are_refused_by_every_function_of_an_array(self, name, foreign):
+        space, array = SPACES[name], SPACES[foreign].sample_array(3)
         functions = [space.legal, space.validate_array, space.canonical_array, space.index_array]
         for function in functions:
             with pytest.raises(CellError, match=f"An array of {space.title} cells has .* Got "):
@@ -292,11 +288,8 @@ class TestLeastSpace:
 
     def test_stream_gives_all_340_cells_and_then_an_error(self, monkeypatch):
         monkeypatch.setattr("archrep.cells.space._PATIENCE", 5_000)
-        cells = []
         with pytest.raises(SpaceError, match="5,000 draws gave no new one beyond 340"):
-            for chunk in Chains().stream(341, seed=0):
-                cells += chunk
-        assert len(set(cells)) == 340
+            list(Chains().stream(341, seed=0))
 
     def test_wrong_columns_are_illegal_or_refused(self):
         space = Chains()
