@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ RESULTS = HERE / "results" / "scaling.json"
 
 
 def measure(cells: int) -> dict[str, float]:
+    """Train on and embed a stream of `cells` DARTS cells, one epoch each."""
     from dataclasses import replace
 
     from archrep.cells import get_space
@@ -43,7 +45,8 @@ def measure(cells: int) -> dict[str, float]:
     for chunk in space.stream(cells, seed=0):
         vectors = encoder.embed(chunk)
         count, total = count + len(vectors), total + float(vectors.sum())
-    assert count == cells and total == total
+    assert count == cells
+    assert math.isfinite(total)
     return {
         "cells": cells,
         "train_cpu_seconds": speed["train_cpu_seconds"],
@@ -55,6 +58,7 @@ def measure(cells: int) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure every size and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cells", nargs="+", type=int, default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--quick", action="store_true", help="2,000 and 4,000 cells")
@@ -68,16 +72,18 @@ def main() -> None:
     record: dict = {"environment": environment(torch.device("cpu")), "sizes": []}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     for cells in [2_000, 4_000] if args.quick else args.cells:
-        code = f"import json, sys; sys.path.insert(0, {str(HERE)!r}); import scaling; print(json.dumps(scaling.measure({cells})))"
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        code = (
+            f"import json, sys; sys.path.insert(0, {str(HERE)!r}); import scaling;"
+            f"print(json.dumps(scaling.measure({cells})))"
         )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         figures = json.loads(done.stdout.splitlines()[-1])
         record["sizes"].append(figures)
         write_json(args.out, record)
+        train, embed = (1e6 * figures[f"{k}_cpu_seconds"] / cells for k in ("train", "embed"))
         print(
-            f"{cells:>10,} cells: training {1e6 * figures['train_cpu_seconds'] / cells:6.1f} CPU-µs a "
-            f"cell, embedding {1e6 * figures['embed_cpu_seconds'] / cells:6.1f}, "
+            f"{cells:>10,} cells: {train:.1f} CPU-µs a cell in training, {embed:.1f} in embedding, "
             f"peak {figures['peak_memory_bytes'] / 2**20:,.0f} MiB",
             flush=True,
         )

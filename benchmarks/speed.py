@@ -1,11 +1,11 @@
 """Speed and memory of pre-training against a batch-32 loop of the published preset, in one sitting.
 
-Question: how many graphs a CPU-second does each train, and what do the other steps cost?
+Question: how many graphs a CPU-second does each train, and what does the rest cost?
 Command:  python benchmarks/speed.py            (5 minutes on one core)
           python benchmarks/speed.py --quick    (a minute, fewer repeats)
 
-Each measurement is a process of its own with one thread; the median of the repeats is reported, with
-the smallest and the largest. Writes benchmarks/results/speed.json.
+Each measurement is a process of its own with one thread; the median of the repeats is reported,
+with the smallest and the largest. Writes benchmarks/results/speed.json.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def measure_enumeration() -> dict[str, float]:
 
 
 def measure_start() -> dict[str, float]:
-    """Seconds from an empty process to the first training step on NAS-Bench-101, and to the help."""
+    """Seconds from an empty process to the first step on NAS-Bench-101, and to the help."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", FIRST_STEP], check=True)
     first_step = time.perf_counter() - started
@@ -142,6 +142,7 @@ MEASUREMENTS = {
 
 
 def main() -> None:
+    """Repeat every measurement in turn, write the record and print medians."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one repeat")
@@ -178,7 +179,11 @@ def main() -> None:
 
 
 def in_process(call: str) -> dict[str, float]:
-    code = f"import json, sys; sys.path.insert(0, {str(HERE)!r}); import speed; print(json.dumps(speed.{call}))"
+    """Result of a call of this file in a fresh process with one thread."""
+    code = (
+        f"import json, sys; sys.path.insert(0, {str(HERE)!r}); import speed;"
+        f"print(json.dumps(speed.{call}))"
+    )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

@@ -1,14 +1,14 @@
 """Table 1 of arch2vec: reconstruction, validity and uniqueness of every preset on every space.
 
-Question: how faithful and how valid are the encoders, by the definitions of 2020 and by strict ones?
-Command:  python benchmarks/table1.py                      (all runs that are missing, then the table)
+Question: how faithful and how valid are the encoders, by the definitions of 2020 and strictly?
+Command:  python benchmarks/table1.py                      (what is missing, then the table)
           python benchmarks/table1.py --presets archrep --spaces nasbench101 --seeds 0 1 2
           python benchmarks/table1.py --only-print
-Time:     on two cores, archrep 2 to 4 minutes a run; the five batch-32 presets 15 to 25 minutes each
-          on NAS-Bench-101, 2 minutes on NAS-Bench-201, 8 minutes on 100,000 DARTS cells.
+Time:     on two cores, archrep 2 to 4 minutes a run; a batch-32 preset 3, on 50,000 cells
+          where the space has more (`--full`: up to an hour).
 
-Runs live in runs/table1/ (resumable); their summaries are collected in benchmarks/results/table1.json
-and printed beside the paper's figures.
+Runs live in runs/table1/ (resumable); their summaries are collected in
+benchmarks/results/table1.json and printed beside the paper's figures.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from archrep.files import write_json
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "table1.json"
 SPACES = ("nasbench101", "nasbench201", "darts")
-BASELINE_DARTS_CELLS = 100_000
-"""DARTS cells of the batch-32 presets; archrep takes the paper's 600,000."""
+BASELINE_CELLS = 50_000
+"""Cells of a batch-32 run, unless `--full`: they are slow. archrep takes the whole space or the
+paper's 600,000 DARTS cells."""
 
 PAPER = {
     # (preset, space): accuracy, validity, uniqueness in percent; Yan et al. (2020), Table 1.
@@ -48,6 +49,7 @@ PAPER = {
 
 
 def main() -> None:
+    """Run what is asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=list(PRESETS))
     parser.add_argument("--spaces", nargs="+", default=list(SPACES))
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument(
         "--only-print", action="store_true", help="print what is in the results file"
     )
+    parser.add_argument("--full", action="store_true", help="baselines on all cells too")
     parser.add_argument(
         "--quick", action="store_true", help="a few hundred cells, one epoch: a test"
     )
@@ -68,12 +71,12 @@ def main() -> None:
         for preset in args.presets:
             for seed in args.seeds if preset == "archrep" else args.baseline_seeds:
                 for space in args.spaces:
-                    summary = run(preset, space, seed, args.runs, args.quick)
+                    summary = run(preset, space, seed, args.runs, args.quick, args.full)
                     collect(results, summary)
     print_table(json.loads(results.read_text()) if results.exists() else [])
 
 
-def run(preset: str, space: str, seed: int, folder: Path, quick: bool) -> dict:
+def run(preset: str, space: str, seed: int, folder: Path, quick: bool, full: bool) -> dict:
     """One run, resumed or returned if it is there already."""
     from dataclasses import replace
 
@@ -84,8 +87,8 @@ def run(preset: str, space: str, seed: int, folder: Path, quick: bool) -> dict:
     config = preset_config(preset, space, seed=seed)
     if quick:
         config = replace(config, cells=300, training=replace(config.training, epochs=1))
-    elif preset != "archrep" and space == "darts":
-        config = replace(config, cells=BASELINE_DARTS_CELLS)
+    elif preset != "archrep" and space != "nasbench201" and not full:
+        config = replace(config, cells=BASELINE_CELLS)
     print(f"== {preset} on {space}, seed {seed}", file=sys.stderr)
     with progress_display() as report:
         return pretrain(
@@ -149,6 +152,7 @@ def print_table(summaries: list[dict]) -> None:
 
 
 def spread(values: list[float], digits: int) -> str:
+    """Mean, and standard deviation if there are several."""
     if not values:
         return "-"
     mean = f"{statistics.fmean(values):,.{digits}f}"

@@ -25,7 +25,7 @@ class CellModelConfig:
     """Size D of the latent, which is also the embedding."""
     hidden: int = 128
     """Width of the directed graph isomorphism layers."""
-    layers: int = 3
+    layers: int = 4
     """Directed graph isomorphism layers."""
     decoder_width: int = 512
     """Hidden units of a masked decoder layer."""
@@ -65,7 +65,7 @@ class TrainingConfig:
     """Passes over the training cells."""
     batch_size: int = 512
     """Cells in one step."""
-    learning_rate: float = 6e-3
+    learning_rate: float = 4e-3
     """Largest learning rate."""
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     """Linear warm-up over a tenth, then cosine decay to zero; or the same rate throughout."""
@@ -80,9 +80,9 @@ class TrainingConfig:
     kl_warmup: float = 0.15
     """Share of the run over which that weight rises from zero; without it some dimensions of the
     latent are given up before the decoder has learnt to read them."""
-    final_kl_weight: float = 0.1
+    final_kl_weight: float = 0.02
     """Weight at the end; it falls geometrically over the second half of the run."""
-    prior_mix: float = 0.25
+    prior_mix: float = 0.15
     """Share of each batch whose latents are blended with prior noise, so that the decoder learns
     what to say between cells; raises the validity of prior samples."""
     reshuffle: bool = True
@@ -240,11 +240,12 @@ def default_epochs(preset: str, space: str, cells: int) -> int:
     """Epochs of a preset when none are asked for.
 
     The paper's presets take what it prints: 8 on NAS-Bench-101, 10 elsewhere. `archrep` sees every
-    cell some five times and at least 600,000 in all, so that small spaces are learnt as well.
+    cell some five times, some eleven times where the cells are a sample of a larger space, and at
+    least 600,000 in all, so that small spaces are learnt as well.
     """
-    if preset == "archrep":
-        return round(600_000 / cells + 4.6)
-    return 8 if space == "nasbench101" else 10
+    if preset != "archrep":
+        return 8 if space == "nasbench101" else 10
+    return round(600_000 / cells + (11 if get_space(space).size is None else 4.6))
 
 
 def preset_config(preset: str, space: str | Space, **fields: Any) -> PretrainConfig:

@@ -43,8 +43,8 @@ class AutoregressiveDecoder(nn.Module):
 
     The decisions are how many nodes there are, then each edge i -> j, then the operation of each
     node, so that operations are told with the whole graph in view. All are computed in one pass by
-    a masked network (MADE: Germain et al., 2015) whose hidden units see the latent and the decisions
-    before theirs. Unlike independent edges it can say "one of these two": what it writes is whole.
+    a masked network (MADE: Germain et al., 2015) whose hidden units see the latent and what was
+    decided before. Unlike independent edges it can say "one of these two": what it writes is whole.
 
     Args:
         num_ops: O.

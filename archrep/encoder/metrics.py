@@ -1,8 +1,8 @@
 """How good an encoder is, in exact terms; the definitions of 2020 stand beside the strict ones.
 
-Reconstruction is measured on held-out cells; validity on prior draws, scaled to the training latents
-(Yan et al., 2020, Appendix B). "Strict" means that the decoded graph is a legal cell as it stands:
-nothing is pruned, and the adjacency counts.
+Reconstruction is measured on held-out cells; validity on prior draws, scaled to the training
+latents (Yan et al., 2020, Appendix B). "Strict" means that the decoded graph is a legal cell as it
+stands: nothing is pruned, and the adjacency counts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from archrep.seeding import numpy_stream, torch_stream
 PRIOR_DRAWS = 10_000
 """Draws from the prior, as in the paper."""
 
-CANDIDATES = 64
+CANDIDATES = 256
 """Cells considered for one latent by verified decoding."""
 
 SAME_EMBEDDING = 1e-4
@@ -344,11 +344,11 @@ def distinct_rows(embeddings: np.ndarray, tolerance: float = SAME_EMBEDDING) -> 
     reach = tolerance * float(vectors.std(0).mean())
     if reach == 0:
         return min(len(vectors), 1)
-    direction = np.random.default_rng(0).standard_normal(vectors.shape[1])
-    direction = direction / np.linalg.norm(direction)
-    order = np.argsort(vectors @ direction)
+    direction = np.random.default_rng(0).standard_normal((vectors.shape[1], 1))
+    direction = direction / np.linalg.norm(direction, axis=0)
+    order = np.argsort((vectors @ direction)[:, 0])
     vectors = vectors[order]
-    along = vectors @ direction
+    along = (vectors @ direction)[:, 0]
     lower, upper = [], []
     for lag in range(1, len(vectors)):
         start = np.flatnonzero(along[lag:] - along[:-lag] <= reach)
@@ -386,4 +386,6 @@ def smoothness(model: Autoencoder, space: Space, seed: int, steps: int = 250) ->
         for start in range(len(walk) - lag):
             latent.append(float(np.linalg.norm(embeddings[start] - embeddings[start + lag])))
             edits.append(walk[start].edit_distance(walk[start + lag]))
+    if min(latent) == max(latent):  # all embeddings equal: no order to compare
+        return 0.0
     return float(spearmanr(latent, edits).statistic)

@@ -65,8 +65,10 @@ def learning_rate_at(step: int, steps: int, training: TrainingConfig) -> float:
 
 
 def kl_weight_at(step: int, steps: int, training: TrainingConfig) -> float:
-    """Weight of the divergence: linear from zero over the warm-up, then constant, and from half of
-    the run on geometric to its final value.
+    """Weight of the divergence at a step.
+
+    Linear from zero over the warm-up, then constant, from half of the run on geometric to its final
+    value.
     """
     start, end = training.kl_weight, training.final_kl_weight
     if training.kl_warmup and step < training.kl_warmup * steps:

@@ -47,7 +47,7 @@ def test_distinct_rows_equals_unique_on_clear_data():
 
 
 class Memory:
-    """Stands for a model that decodes a latent to the cell it is the number of, or to a wrong one."""
+    """Stands for a model whose latent is the number of a cell, and which decodes it as told."""
 
     decodes_embeddings = True
     latent_shape = (1,)
@@ -145,8 +145,11 @@ def test_validity_2020_on_nasbench101_equals_the_official_pruning(seed):
         edges = [(i, j) for j in range(7) for i in range(j) if rng.random() < 0.3]
         graph = nb101_graph(ops, edges)
         names = [NB101.ops[c] for c in graph.ops[0]]
-        spec = ModelSpec(graph.adjacency[0].astype(int).tolist(), names)
-        expected = bool(spec.valid_spec)
+        try:
+            spec = ModelSpec(graph.adjacency[0].astype(int).tolist(), names)
+            expected = bool(spec.valid_spec)
+        except RuntimeError:  # it stumbles over a graph of which nothing is left
+            expected = False
         if expected:
             inner = set(spec.ops[1:-1])
             expected = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -103,11 +102,11 @@ def test_same_seed_same_bits_and_another_seed_other_bits(cells):
 
 
 def test_training_leaves_global_random_state_alone(cells):
-    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     config = small_config(epochs=1)
     train(fresh(config), ListedCells(cells), config)
     assert torch.equal(before[0], torch.random.get_rng_state())
-    np.testing.assert_array_equal(before[1], np.random.get_state()[1])
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
 
 
 def test_checkpoint_of_another_configuration_is_refused(cells, tmp_path):
@@ -205,7 +204,9 @@ def test_split_is_seeded_disjoint_and_complete():
 SCRIPT = """
 import sys
 from archrep.cli.main import main
-sys.exit(main(["pretrain", "nasbench201", "--cells", "3000", "--epochs", "12", "--no-map",
+from archrep.encoder import train
+train.CHECKPOINT_SECONDS = 0.3
+sys.exit(main(["pretrain", "nasbench201", "--cells", "3000", "--epochs", "60", "--no-map",
                "--out", sys.argv[1], *sys.argv[2:]]))
 """
 
@@ -217,20 +218,23 @@ def test_kill_9_and_resume_gives_the_files_of_an_undisturbed_run(tmp_path):
             [sys.executable, "-c", SCRIPT, str(tmp_path / out), *flags],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"ARCHREP_CHECKPOINT_SECONDS": "0.2"},
         )
 
+    def written():
+        checkpoint = tmp_path / "killed" / "checkpoint.pt"
+        return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+
     assert start("straight").wait(300) == 0
-    for attempt in range(50):
-        process = start("killed", *(["--resume"] if attempt else []))
-        try:
-            assert process.wait(6 + attempt % 5) == 0
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            time.sleep(0.1)
-    assert attempt > 0, "the run was never killed"
+    for kill in range(4):
+        before = written()
+        process = start("killed", *(["--resume"] if kill else []))
+        while written() == before:
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.01)
+        time.sleep(0.17 * kill)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert start("killed", "--resume").wait(300) == 0
     for name in ("weights.safetensors", "embeddings.safetensors"):
         assert (tmp_path / "straight" / name).read_bytes() == (
             tmp_path / "killed" / name
