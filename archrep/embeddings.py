@@ -18,6 +18,7 @@ from archrep.cells.array import CellArray
 from archrep.cells.cell import Cell
 from archrep.cells.registry import get_space
 from archrep.cells.space import Space
+from archrep.devices import resolve_device
 from archrep.encoder.config import PretrainConfig
 from archrep.encoder.models import Autoencoder, build_model
 from archrep.errors import RunError, ShapeError, SpaceError, UnknownNameError
@@ -62,6 +63,7 @@ class TrainedEncoder:
             CellError: A text is not of the notation or a cell is not legal.
         """
         if isinstance(cells, CellArray):
+            self.space.check_columns(cells)
             return cells
         if isinstance(cells, (Cell, str)):
             cells = [cells]
@@ -85,7 +87,9 @@ class TrainedEncoder:
             result[rows] = self.model.embed(graphs.batch(rows)).cpu().numpy()
         return result
 
-    def decode(self, embeddings: np.ndarray, *, candidates: int = 64) -> list[Cell | None]:
+    def decode(
+        self, embeddings: np.ndarray, *, candidates: int = 64, refine: bool = False
+    ) -> list[Cell | None]:
         """The legal cells nearest to embeddings, or `None` where none was found.
 
         The decoder's likeliest cell and draws from its distribution are encoded again and the legal
@@ -94,6 +98,7 @@ class TrainedEncoder:
         Args:
             embeddings: `[N, D]`.
             candidates: Cells considered for each embedding; 1 takes the likeliest.
+            refine: Then step over neighbouring cells as long as that leads closer; some 50 ms each.
 
         Raises:
             SpaceError: The preset has one latent a node, which an embedding does not determine.
@@ -114,7 +119,9 @@ class TrainedEncoder:
         if not len(vectors):
             return []
         latents = torch.from_numpy(vectors).to(self.device)
-        decoded, legal = verified_decode(self.model, self.space, latents, candidates=candidates)
+        decoded, legal = verified_decode(
+            self.model, self.space, latents, candidates=candidates, refine=refine
+        )
         cells = unpack_decoded(decoded.ops, decoded.adjacency, self.space.ops)
         return [cells[n] if fine else None for n, fine in enumerate(legal)]
 
@@ -152,7 +159,7 @@ def load_encoder(source: str | Path, device: str = "cpu") -> TrainedEncoder:
             f"Expected the weights of this run's configuration in {weights}, and they cannot be "
             f"read ({str(error).splitlines()[0][:100]}). Train the run again."
         ) from None
-    return TrainedEncoder(model.to(device), config, space)
+    return TrainedEncoder(model.to(resolve_device(device)), config, space)
 
 
 @dataclass(frozen=True)
@@ -172,8 +179,8 @@ class EmbeddingTable:
     def save(self, path: str | Path, metadata: dict[str, str] | None = None) -> None:
         """Write a safetensors file, atomically.
 
-        It holds `embeddings` `[N, D]`, and the cells as `ops` `[N, V]` and `adjacency_bits` `[N]`;
-        for a space with an official numbering also `cell_ids` `[N]`.
+        It holds `embeddings` `[N, D]`, the cells as `ops` `[N, V]` and `adjacency_bits` `[N]`, and
+        `cell_ids` `[N]`: official indices, or row numbers where a space has none.
         """
         arrays = {
             "embeddings": np.ascontiguousarray(self.embeddings),
@@ -215,8 +222,6 @@ class EmbeddingTable:
         space = get_space(self.space)
         if space.size is None:
             return np.arange(len(self.cells))
-        if len(self.cells) == space.size:
-            return np.arange(space.size)  # whole spaces are always embedded in their own order
         return space.index_array(self.cells)
 
     def __len__(self) -> int:

@@ -27,11 +27,3 @@ class ShapeError(ArchrepError, ValueError):
 
 class RunError(ArchrepError, RuntimeError):
     """A run directory cannot be used as asked: it exists, is damaged or belongs to another run."""
-
-
-class MissingDependencyError(ArchrepError, ImportError):
-    """An optional package is needed for this call and is not installed, or is broken."""
-
-
-class ArchrepWarning(UserWarning):
-    """The run goes on, but a figure of it could mislead."""

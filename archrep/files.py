@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from archrep.errors import RunError
 
@@ -23,15 +26,32 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # safetensors makes its files private
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        # torch and safetensors report a failed write as a RuntimeError of their own.
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+    except Exception as error:
+        if not isinstance(error, (OSError, RuntimeError, SafetensorError)):
+            raise
         raise RunError(
-            f"Could not write {path}: {reason}. What was there before is intact."
+            f"Could not write {path}: {_reason(error, path)}. What was there before is intact."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException, path: Path) -> str:
+    """Words of the system; torch and safetensors wrap them in errors of their own, or lose them."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if error.__context__ is not None:
+        return _reason(error.__context__, path)
+    try:
+        if shutil.disk_usage(path.parent).free < 64 * 2**20:
+            return "the disk is (nearly) full"
+    except OSError:
+        pass
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def write_json(path: Path, values: Any) -> None:

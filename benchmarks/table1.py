@@ -4,6 +4,7 @@ Question: how faithful and how valid are the encoders, by the definitions of 202
 Command:  python benchmarks/table1.py                      (what is missing, then the table)
           python benchmarks/table1.py --presets archrep --spaces nasbench101 --seeds 0 1 2
           python benchmarks/table1.py --only-print
+          python benchmarks/table1.py --remeasure runs/table1/*
 Time:     on two cores, archrep 2 to 4 minutes a run; a batch-32 preset 3, on 50,000 cells
           where the space has more (`--full`: up to an hour).
 
@@ -63,7 +64,13 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="a few hundred cells, one epoch: a test"
     )
+    parser.add_argument(
+        "--remeasure", nargs="+", type=Path, metavar="RUN", help="measure finished runs again"
+    )
     args = parser.parse_args()
+    for folder in args.remeasure or []:
+        collect(RESULTS, remeasure(folder))
+    args.only_print = args.only_print or bool(args.remeasure)
     results = RESULTS
     if args.quick:
         results = args.runs / "table1.json"
@@ -90,14 +97,35 @@ def run(preset: str, space: str, seed: int, folder: Path, quick: bool, full: boo
     elif preset != "archrep" and space != "nasbench201" and not full:
         config = replace(config, cells=BASELINE_CELLS)
     print(f"== {preset} on {space}, seed {seed}", file=sys.stderr)
+    out = folder / f"{space}-{preset}-{config.cells or 'all'}-{config.training.epochs}-{seed}"
     with progress_display() as report:
         return pretrain(
             config,
-            out=folder / f"{space}-{preset}-{seed}",
-            resume=(folder / f"{space}-{preset}-{seed}" / "config.json").exists(),
+            out=out,
+            resume=(out / "config.json").exists(),
             draw_map=False,
             report=report,
         )
+
+
+def remeasure(folder: Path) -> dict:
+    """Summary of a finished run with its quality figures computed anew from its weights."""
+    from archrep.embeddings import EmbeddingTable, load_encoder
+    from archrep.encoder.metrics import evaluate
+    from archrep.encoder.train import split_rows
+
+    summary = json.loads((folder / "summary.json").read_text())
+    encoder = load_encoder(folder)
+    table = EmbeddingTable.load(folder / "embeddings.safetensors")
+    config = encoder.config
+    rows = split_rows(len(table), config.holdout, config.seed)
+    summary |= evaluate(
+        encoder.model, encoder.space, table.cells, *rows, table.embeddings, seed=config.seed
+    )
+    summary["config"] = config.to_dict()
+    summary.pop("uniqueness_ceiling", None)  # an earlier name of `uniqueness_uniform`
+    write_json(folder / "summary.json", summary)
+    return summary
 
 
 def collect(path: Path, summary: dict) -> None:
@@ -124,10 +152,10 @@ def print_table(summaries: list[dict]) -> None:
         ("valid 2020", "validity_2020"),
         ("unique", "uniqueness"),
         ("unique 2020", "uniqueness_2020"),
-        ("uniform", "uniqueness_ceiling"),
+        ("uniform", "uniqueness_uniform"),
     )
     out = csv.writer(sys.stdout, delimiter="|", lineterminator="\n")
-    head = ["space", "preset", "cells", "seeds", *(name for name, _ in columns)]
+    head = ["space", "preset", "cells", "epochs", "seeds", *(name for name, _ in columns)]
     head += ["distinct", "smoothness", "paper acc / valid / unique"]
     rows = [head]
     groups: dict[tuple, list[dict]] = {}

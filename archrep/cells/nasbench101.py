@@ -107,9 +107,6 @@ class NasBench101(Space):
         self.validate(cell)
         return json.dumps({"matrix": cell.adjacency.tolist(), "ops": list(cell.ops)})
 
-    def identifier(self, row: int, cell: Cell) -> str:
-        return str(row)
-
     def module_hash(self, cell: Cell) -> str:
         """The official key of a cell: 32 hex digits, equal for isomorphic cells.
 

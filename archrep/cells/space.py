@@ -231,10 +231,6 @@ class Space(ABC):
             raise CellError(f"An index is between 0 and {len(cells) - 1}. Got {text[:80]}.")
         return cells[int(digits)]
 
-    def identifier(self, row: int, cell: Cell) -> str:
-        """Text that names a cell in files: its official notation unless a space has shorter."""
-        return self.format(cell)
-
     def __repr__(self) -> str:
         size = "sampled" if self.size is None else f"{self.size:,} cells"
         return f"<{type(self).__name__} {self.title}: {size}>"

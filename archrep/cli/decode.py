@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from archrep.cli.options import parse_options
-from archrep.errors import ShapeError
+from archrep.errors import ConfigError, ShapeError
 
 EXAMPLES = """examples:
   archrep embed nasbench201 6111 | archrep decode nasbench201
@@ -33,18 +33,25 @@ class Options:
     """Run directory of preset archrep, or a space whose encoder comes with the package."""
     candidates: int = 64
     """Cells considered for each vector; 1 takes the likeliest as it is."""
+    refine: bool = False
+    """Then step over neighbouring cells as long as that leads closer to the vector."""
 
 
 def main(argv: list[str]) -> int:
     """Run the command; see `Options`."""
     options = parse_options(Options, "decode", argv, EXAMPLES)
+    if options.candidates < 1:
+        raise ConfigError(f"`candidates` must be at least 1. Got {options.candidates}.")
     import numpy as np
 
     from archrep.embeddings import load_encoder
 
     encoder = load_encoder(options.encoder)
     for chunk in _chunks(encoder.latent_dim):
-        for cell in encoder.decode(np.array(chunk), candidates=options.candidates):
+        cells = encoder.decode(
+            np.array(chunk), candidates=options.candidates, refine=options.refine
+        )
+        for cell in cells:
             text = None if cell is None else encoder.space.format(cell)
             print(json.dumps({"cell": text}))
     return 0
@@ -63,7 +70,7 @@ def _read_vector(line: str, number: int, size: int) -> list[float]:
         if isinstance(value, dict):
             value = value["embedding"]
         vector = [float(x) for x in value]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         raise ShapeError(
             f"Line {number}: expected a JSON list of {size} numbers. Got {line.strip()[:60]!r}."
         ) from None

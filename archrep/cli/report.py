@@ -27,7 +27,7 @@ COLUMNS = (
     ("valid", "validity", "%"),
     ("verified valid", "validity_verified", "%"),
     ("unique", "uniqueness", "%"),
-    ("at most", "uniqueness_ceiling", "%"),
+    ("uniform", "uniqueness_uniform", "%"),
     ("distinct", "distinct_embeddings", ",d"),
     ("smooth", "smoothness", ".3f"),
     ("seconds", "seconds", ".0f"),
@@ -41,7 +41,7 @@ class Options:
 
     "whole graph" is the share of held-out cells that are decoded back entirely right; "valid" the
     share of prior draws that decode to a legal cell as it stands; "unique" the share of distinct
-    cells among those, "at most" what uniform draws from the whole space would give; "verified" uses
+    cells among those, "uniform" what uniform draws from the whole space would give; "verified" uses
     the decoder that checks its candidates by encoding them again.
     """
 
@@ -58,9 +58,18 @@ def main(argv: list[str]) -> int:
     options = parse_options(Options, "report", argv, EXAMPLES)
     if not options.runs:
         raise RunError("Name at least one run directory, such as `archrep report runs/*`.")
-    summaries = [
-        read_json(run / "summary.json", "the summary of a finished run") for run in options.runs
-    ]
+    summaries = []
+    for run in options.runs:
+        path = run / "summary.json"
+        try:
+            summary = read_json(path, "the summary of a finished run")
+            if not isinstance(summary, dict) or "space" not in summary:
+                raise RunError(f"Expected the summary of a finished run in {path}.")
+            summaries.append(summary)
+        except RunError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    if not summaries:
+        raise RunError("None of these is a finished run. Finish one with `archrep pretrain`.")
     if options.json:
         for summary in summaries:
             print(json.dumps(summary))

@@ -44,7 +44,9 @@ class NodeModelConfig:
     hidden: int = 128
     """Width of the graph layers."""
     layers: int = 4
-    """Graph layers; the linear head is what the paper counts as the fifth."""
+    """Graph layers; the authors' code has four and counts the linear head as the fifth."""
+    last_width: int | None = None
+    """Width of the last graph layer, if it is not `hidden`."""
     convolution: Literal["gin", "gin-two-linear", "gcn"] = "gin"
     """Graph layer: the paper's GIN, the authors' GIN with two linear maps a layer, or GCN."""
     variational: bool = True
@@ -131,6 +133,9 @@ class PretrainConfig:
                 training.learning_rate > 0
             ),
             f"`beta2` must lie in [0, 1). Got {training.beta2}.": 0 <= training.beta2 < 1,
+            f"`weight_decay` must not be negative. Got {training.weight_decay}.": (
+                training.weight_decay >= 0
+            ),
             f"`gradient_clip` must be positive. Got {training.gradient_clip}.": (
                 training.gradient_clip > 0
             ),
@@ -145,7 +150,13 @@ class PretrainConfig:
                 0 <= training.prior_mix < 1
             ),
         }
-        if isinstance(model, CellModelConfig):
+        size = get_space(self.space).size
+        checks[f"{self.space} has {size} cells. Got `cells` = {self.cells}."] = (
+            size is None or self.cells is None or self.cells <= size
+        )
+        if isinstance(model, NodeModelConfig):
+            checks[f"`dropout` must lie in [0, 1). Got {model.dropout}."] = 0 <= model.dropout < 1
+        else:
             for name in ("decoder_width", "decoder_layers", "decoder_trunk"):
                 value = getattr(model, name)
                 checks[f"`{name}` must be at least 1. Got {value}."] = value >= 1
@@ -164,9 +175,11 @@ class PretrainConfig:
             ConfigError: A field is unknown or of the wrong type.
             UnknownNameError: The preset or the space does not exist.
         """
+        if not isinstance(values, dict) or not isinstance(values.get("space"), str):
+            raise ConfigError(f"A configuration names its `space`. Got {str(values)[:80]}.")
         values = dict(values)
-        if not isinstance(values.get("space"), str):
-            raise ConfigError("A configuration names its `space`. Got none.")
+        if not isinstance(values.get("preset", ""), str):
+            raise ConfigError(f"`preset` must be a name. Got {values['preset']!r}.")
         sized = {"cells": values["cells"]} if type(values.get("cells")) is int else {}
         base = preset_config(values.pop("preset", "archrep"), values.pop("space"), **sized)
         parts = {}
@@ -224,7 +237,7 @@ _CODE_MODEL = NodeModelConfig(
 
 PRESETS: dict[str, tuple[CellModelConfig | NodeModelConfig, TrainingConfig]] = {
     "archrep": (CellModelConfig(), TrainingConfig()),
-    "paper": (NodeModelConfig(), _NODE_TRAINING),
+    "paper": (NodeModelConfig(layers=5, last_width=16), _NODE_TRAINING),
     "arch2vec-2020": (_CODE_MODEL, _CODE_TRAINING),
     "no-kl": (replace(_CODE_MODEL, variational=False), _CODE_TRAINING),
     "gae": (
@@ -240,8 +253,8 @@ def default_epochs(preset: str, space: str, cells: int) -> int:
     """Epochs of a preset when none are asked for.
 
     The paper's presets take what it prints: 8 on NAS-Bench-101, 10 elsewhere. `archrep` sees every
-    cell some five times, some eleven times where the cells are a sample of a larger space, and at
-    least 600,000 in all, so that small spaces are learnt as well.
+    cell some five times, some eleven times where the cells are a sample of a larger space, and
+    600,000 cells on top, so that small spaces are learnt as well.
     """
     if preset != "archrep":
         return 8 if space == "nasbench101" else 10

@@ -6,7 +6,8 @@ messages; `archrep.encoder.pyg` runs the same weights on torch-geometric batches
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -81,19 +82,19 @@ class GIN(nn.Module):
     `H <- MLP((1 + eps) H + (A + A^T) H)` with one trainable `eps` a layer.
 
     Args:
+        widths: O, then the width of each layer.
         two_linear: MLP of the authors' code (Linear, BN, ReLU, Linear, then BN, ReLU) rather than
             the one the paper prints (Linear, BN, ReLU).
     """
 
-    def __init__(self, num_ops: int, hidden: int, layers: int, *, two_linear: bool) -> None:
+    def __init__(self, widths: Sequence[int], *, two_linear: bool) -> None:
         super().__init__()
-        self.eps = nn.ParameterList(nn.Parameter(torch.zeros(1)) for _ in range(layers))
+        self.eps = nn.ParameterList(nn.Parameter(torch.zeros(1)) for _ in widths[1:])
         self.mlps = nn.ModuleList()
-        for k in range(layers):
-            width = num_ops if k == 0 else hidden
-            block: list[nn.Module] = [nn.Linear(width, hidden), BatchNormNodes(hidden), nn.ReLU()]
+        for before, width in pairwise(widths):
+            block: list[nn.Module] = [nn.Linear(before, width), BatchNormNodes(width), nn.ReLU()]
             if two_linear:
-                block += [nn.Linear(hidden, hidden), BatchNormNodes(hidden), nn.ReLU()]
+                block += [nn.Linear(width, width), BatchNormNodes(width), nn.ReLU()]
             self.mlps.append(nn.Sequential(*block))
 
     def forward(self, features: Tensor, adjacency: Tensor) -> Tensor:
@@ -109,14 +110,12 @@ class GCN(nn.Module):
     """Graph convolutional encoder of GAE and VGAE (Kipf and Welling, 2016), Eq. 2.
 
     `H <- ReLU(D^-1/2 (A + A^T + I) D^-1/2 H W)`. The self loop that the authors' unused class
-    leaves out keeps padding nodes from dividing by zero.
+    leaves out keeps padding nodes from dividing by zero. Its `widths` are O, then each layer's.
     """
 
-    def __init__(self, num_ops: int, hidden: int, layers: int) -> None:
+    def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(
-            nn.Linear(num_ops if k == 0 else hidden, hidden) for k in range(layers)
-        )
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, features: Tensor, adjacency: Tensor) -> Tensor:
         """Node states `[B, V, H]`."""

@@ -106,8 +106,8 @@ class CellVAE(Autoencoder):
         mean, log_std = self.posterior(batch)
         latents = mean + _normal(mean, noise) * log_std.exp()
         if mixed := int(prior_mix * len(batch)):
-            # Blends from "almost this cell" to pure prior noise, at constant variance: the decoder
-            # meets every point it will be asked for and learns the cells that are near it.
+            # Blends from "almost this cell" to pure noise of the prior: the decoder also meets the
+            # points between cells and learns what is near them.
             blend = torch.rand(mixed, 1, generator=noise, device=mean.device)
             tail = (1 - blend.square()).sqrt() * latents[-mixed:]
             tail = tail + blend * _normal(tail, noise)
@@ -138,14 +138,15 @@ class NodeVAE(Autoencoder):
         super().__init__()
         self.config = config
         self.latent_shape = (max_nodes, config.latent_dim)
+        last = config.last_width or config.hidden
+        widths = [num_ops, *[config.hidden] * (config.layers - 1), last]
         self.encoder: nn.Module
         if config.convolution == "gcn":
-            self.encoder = GCN(num_ops, config.hidden, config.layers)
+            self.encoder = GCN(widths)
         else:
-            two_linear = config.convolution == "gin-two-linear"
-            self.encoder = GIN(num_ops, config.hidden, config.layers, two_linear=two_linear)
-        self.mean = nn.Linear(config.hidden, config.latent_dim)
-        self.log_std = nn.Linear(config.hidden, config.latent_dim) if config.variational else None
+            self.encoder = GIN(widths, two_linear=config.convolution == "gin-two-linear")
+        self.mean = nn.Linear(last, config.latent_dim)
+        self.log_std = nn.Linear(last, config.latent_dim) if config.variational else None
         self.decoder = InnerProductDecoder(num_ops, config.latent_dim, config.dropout)
 
     def loss(self, batch: GraphBatch, noise: torch.Generator, prior_mix: float) -> LossTerms:

@@ -28,6 +28,7 @@ import archrep
 from archrep.cells.array import CellArray
 from archrep.cells.registry import get_space
 from archrep.cells.space import Space
+from archrep.devices import resolve_device
 from archrep.embeddings import EmbeddingTable, TrainedEncoder
 from archrep.encoder.config import PretrainConfig, preset_config
 from archrep.encoder.metrics import evaluate
@@ -76,7 +77,7 @@ def pretrain(
 
     Raises:
         RunError: `out` holds another run, or a finished one and neither `resume` nor `force`.
-        ConfigError: A setting is impossible.
+        ConfigError: A setting is impossible, or `resume` and `force` are given together.
         UnknownNameError: No such space or preset.
     """
     if isinstance(space, PretrainConfig):
@@ -85,7 +86,9 @@ def pretrain(
         config = preset_config(preset, space, seed=seed, cells=cells)
         if epochs is not None:
             config = replace(config, training=replace(config.training, epochs=epochs))
-    target = _resolve_device(device)
+    if resume and force:
+        raise ConfigError("`resume` goes on with a run and `force` deletes it. Pass one of them.")
+    target = resolve_device(device)
     folder = Path(out)
     with _locked(folder):
         finished = _prepare(folder, config, resume=resume, force=force)
@@ -108,7 +111,7 @@ def _run(
     draw_map: bool,
     report: Callable[[str, Progress | None], None],
 ) -> dict[str, Any]:
-    started, started_cpu = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
     space = get_space(config.space)
     report("cells", None)
     cells = load_cells(config)
@@ -162,11 +165,11 @@ def _run(
         **speed,
         "setup_seconds": first_step,
         "embedding_cpu_seconds": embedding_cpu,
-        "seconds": time.perf_counter() - started,
-        "cpu_seconds": time.process_time() - started_cpu,
+        "seconds": time.perf_counter() - started + speed["resumed_after_seconds"],
         "peak_memory_bytes": peak_memory_bytes(),
         "device": device.type,
         "parameters": sum(p.numel() for p in model.parameters()),
+        "config": config.to_dict(),
         "environment": environment(device),
     }
     write_json(folder / "summary.json", summary)
@@ -268,21 +271,13 @@ def _locked(folder: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise RunError(
                 f"Another process is writing {folder}. Wait for it, or pass another `--out`."
             ) from None
+        for leftover in folder.glob(".*.part*"):  # of a process that was killed while writing
+            leftover.unlink(missing_ok=True)
         yield
-
-
-def _resolve_device(device: str) -> torch.device:
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"`device` must be 'auto', 'cpu' or 'cuda'. Got {device!r}.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("`device` is 'cuda', and torch sees no GPU. Run `archrep doctor`.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
 
 
 def peak_memory_bytes() -> int:

@@ -43,7 +43,6 @@ class Progress:
     kl: float
     learning_rate: float
     graphs_per_second: float
-    graphs_per_cpu_second: float
     seconds_left: float
 
 
@@ -169,7 +168,7 @@ def train(
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, means: None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train `model` in place.
 
     Args:
@@ -183,7 +182,8 @@ def train(
 
     Returns:
         `train_seconds`, `train_cpu_seconds` (of all threads) and `graphs_per_second`, of the whole
-        run including what came before a resume.
+        run including what came before a resume; `resumed_after_seconds` of it, and the `precision`
+        that was used.
 
     Raises:
         DivergedError: The loss is not finite.
@@ -234,7 +234,8 @@ def train(
                 torch.stack([loss.detach(), terms.reconstruction.detach(), terms.kl.detach()])
             )
             now = time.perf_counter()
-            if now - last_report > 0.25 or state.step == steps:
+            save = checkpoint is not None and now - last_saved > CHECKPOINT_SECONDS
+            if save or now - last_report > 0.25 or state.step == steps:
                 last_report = now
                 state.seconds = wall_before + now - started
                 state.cpu_seconds = cpu_before + time.process_time() - started_cpu
@@ -254,12 +255,11 @@ def train(
                         steps=steps,
                         learning_rate=optimizer.param_groups[0]["lr"],
                         graphs_per_second=rate,
-                        graphs_per_cpu_second=done / max(time.process_time() - started_cpu, 1e-9),
                         seconds_left=(steps - state.step) * training.batch_size / rate,
                         **means,
                     )
                 )
-            if checkpoint is not None and now - last_saved > CHECKPOINT_SECONDS:
+            if checkpoint is not None and save:
                 last_saved = now
                 _save_checkpoint(checkpoint, config, model, optimizer, noise, state)
         state.end_epoch()
@@ -273,6 +273,8 @@ def train(
         "train_cpu_seconds": state.cpu_seconds,
         "graphs_per_second": trained / max(state.seconds, 1e-9),
         "graphs_per_cpu_second": trained / max(state.cpu_seconds, 1e-9),
+        "resumed_after_seconds": wall_before,
+        "precision": "float32" if dtype is None else str(dtype).removeprefix("torch."),
     }
 
 
@@ -330,6 +332,10 @@ def _load_checkpoint(
         device = next(model.parameters()).device
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         stored, state = content["config"], _State(**content["state"])
+        if stored == config.to_dict():
+            model.load_state_dict(content["model"])
+            optimizer.load_state_dict(content["optimizer"])
+            noise.set_state(content["noise"].cpu())
     except Exception as error:  # torch raises many kinds on damaged files
         raise RunError(
             f"Expected a checkpoint in {path}, and it cannot be read ({_first_line(error)}). "
@@ -340,9 +346,6 @@ def _load_checkpoint(
             f"The checkpoint in {path} belongs to another configuration. Resume with the options "
             "of the first command, or pass another `--out`."
         )
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    noise.set_state(content["noise"].cpu())
     return state
 
 

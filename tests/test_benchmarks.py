@@ -1,0 +1,69 @@
+"""Benchmark scripts run: small, to catch a broken script, not to measure anything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(script: str, *args: object) -> str:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_table1_trains_collects_and_prints_beside_the_paper(tmp_path):
+    args = ["--quick", "--runs", tmp_path, "--seeds", 0, 1, "--presets", "archrep", "vgae"]
+    table = run("table1.py", *args, "--spaces", "nasbench201", "darts")
+    rows = [line.split("|") for line in table.splitlines()]
+    assert [row[1].strip() for row in rows[2:]] == ["archrep", "vgae"] * 2
+    assert "98.32 / 79.3 / 88.42" in table
+    summaries = json.loads((tmp_path / "table1.json").read_text())
+    assert len(summaries) == 2 * (2 + 1)  # two seeds of archrep, one of the baseline, two spaces
+
+
+def test_published_figures_in_the_script_are_those_of_the_paper(data_folder):
+    """The reference tables lie beside the data folder."""
+    import csv
+
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import table1
+    finally:
+        sys.path.pop(0)
+    names = {"GAE": "gae", "VGAE": "vgae", "arch2vec (no KL)": "no-kl", "arch2vec": "arch2vec-2020"}
+    spaces = {"NAS-Bench-101": "nasbench101", "NAS-Bench-201": "nasbench201", "DARTS": "darts"}
+    path = data_folder.parent / "reference" / "arch2vec_table1.csv"
+    if not path.exists():
+        pytest.skip(f"no reference tables in {path.parent}")
+    with path.open() as file:
+        printed = {
+            (names[row["method"]], spaces[row["search_space"]]): tuple(
+                float(row[k]) for k in ("reconstruction_accuracy", "validity", "uniqueness")
+            )
+            for row in csv.DictReader(file)
+        }
+    assert printed == table1.PAPER
+
+
+@pytest.mark.slow
+def test_scaling_streams_and_records(tmp_path):
+    out = run("scaling.py", "--quick", "--out", tmp_path / "scaling.json")
+    assert len(out.splitlines()) == 2
+    sizes = json.loads((tmp_path / "scaling.json").read_text())["sizes"]
+    assert [size["cells"] for size in sizes] == [2000, 4000]
+
+
+@pytest.mark.slow
+def test_speed_measures_both_sides_and_prints_their_ratio(tmp_path):
+    out = run("speed.py", "--quick", "--out", tmp_path / "speed.json")
+    assert out.count("ratio on") == 3
+    record = json.loads((tmp_path / "speed.json").read_text())
+    assert record["measurements"]["embed nasbench101"]["cpu_seconds"][0] > 0
