@@ -166,7 +166,7 @@ def print_table(summaries: list[dict]) -> None:
     for (space, preset, cells), members in groups.items():
         row = [space, preset, f"{cells:,}", str(len(members))]
         for _, key in columns:
-            values = [100 * m[key] for m in members if m[key] is not None]
+            values = [100 * m[key] for m in members if m.get(key) is not None]
             row.append(spread(values, 2))
         row.append(spread([m["distinct_embeddings"] for m in members], 0))
         row.append(spread([m["smoothness"] for m in members], 3))
