@@ -188,11 +188,10 @@ class EmbeddingTable:
             "adjacency_bits": np.ascontiguousarray(self.cells.adjacency_bits.view(np.int64)),
             "cell_ids": self.cell_ids,
         }
-        header = {"space": self.space, "vocabulary": json.dumps(self.cells.vocabulary)}
-        write_atomically(
-            Path(path),
-            lambda temporary: save_arrays(arrays, temporary, header | (metadata or {})),
-        )
+        about = {"space": self.space, "vocabulary": self.cells.vocabulary} | (metadata or {})
+        # One entry: safetensors writes several in an order that changes from process to process.
+        header = {"archrep": json.dumps(about)}
+        write_atomically(Path(path), lambda temporary: save_arrays(arrays, temporary, header))
 
     @classmethod
     def load(cls, path: str | Path) -> EmbeddingTable:
@@ -203,14 +202,14 @@ class EmbeddingTable:
         """
         try:
             with safe_open(path, "numpy") as file:
-                header = file.metadata() or {}
+                about = json.loads((file.metadata() or {})["archrep"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             cells = CellArray(
                 arrays["ops"],
                 arrays["adjacency_bits"].view(np.uint64),
-                tuple(json.loads(header["vocabulary"])),
+                tuple(about["vocabulary"]),
             )
-            return cls(arrays["embeddings"], cells, header["space"])
+            return cls(arrays["embeddings"], cells, about["space"])
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise RunError(
                 f"Expected an embeddings file of archrep in {path}, and it cannot be read: {error}."

@@ -110,18 +110,18 @@ def run(preset: str, space: str, seed: int, folder: Path, quick: bool, full: boo
 
 def remeasure(folder: Path) -> dict:
     """Summary of a finished run with its quality figures computed anew from its weights."""
-    from archrep.embeddings import EmbeddingTable, load_encoder
+    from archrep.embeddings import load_encoder
     from archrep.encoder.metrics import evaluate
+    from archrep.encoder.pretrain import load_cells
     from archrep.encoder.train import split_rows
 
     summary = json.loads((folder / "summary.json").read_text())
     encoder = load_encoder(folder)
-    table = EmbeddingTable.load(folder / "embeddings.safetensors")
     config = encoder.config
-    rows = split_rows(len(table), config.holdout, config.seed)
-    summary |= evaluate(
-        encoder.model, encoder.space, table.cells, *rows, table.embeddings, seed=config.seed
-    )
+    cells = load_cells(config)
+    rows = split_rows(len(cells), config.holdout, config.seed)
+    embeddings = encoder.embed(cells)
+    summary |= evaluate(encoder.model, encoder.space, cells, *rows, embeddings, seed=config.seed)
     summary["config"] = config.to_dict()
     summary.pop("uniqueness_ceiling", None)  # an earlier name of `uniqueness_uniform`
     write_json(folder / "summary.json", summary)
@@ -160,11 +160,10 @@ def print_table(summaries: list[dict]) -> None:
     rows = [head]
     groups: dict[tuple, list[dict]] = {}
     for summary in summaries:
-        groups.setdefault((summary["space"], summary["preset"], summary["cells"]), []).append(
-            summary
-        )
-    for (space, preset, cells), members in groups.items():
-        row = [space, preset, f"{cells:,}", str(len(members))]
+        key = tuple(summary[k] for k in ("space", "preset", "cells", "epochs"))
+        groups.setdefault(key, []).append(summary)
+    for (space, preset, cells, epochs), members in groups.items():
+        row = [space, preset, f"{cells:,}", str(epochs), str(len(members))]
         for _, key in columns:
             values = [100 * m[key] for m in members if m.get(key) is not None]
             row.append(spread(values, 2))
