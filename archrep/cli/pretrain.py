@@ -113,16 +113,20 @@ def main(argv: list[str]) -> int:
         return 0
     from archrep.encoder.pretrain import pretrain
 
-    with progress_display() as report:
-        summary = pretrain(
-            config,
-            out=out,
-            device=options.device,
-            resume=options.resume,
-            force=options.force,
-            draw_map=not options.no_map,
-            report=report,
-        )
+    try:
+        with progress_display() as report:
+            summary = pretrain(
+                config,
+                out=out,
+                device=options.device,
+                resume=options.resume,
+                force=options.force,
+                draw_map=not options.no_map,
+                report=report,
+            )
+    except KeyboardInterrupt:
+        print(f"Stopped. Go on with the same command and --resume: {out}", file=sys.stderr)
+        raise
     print(f"Finished: {out}", file=sys.stderr)
     print(json.dumps({"out": str(out), **summary}))
     return 0
