@@ -72,7 +72,7 @@ class TrainedEncoder:
 
     @torch.no_grad()
     def embed(
-        self, cells: CellArray | Cell | str | Iterable[Cell | str], *, batch_size: int = 1024
+        self, cells: CellArray | Cell | str | Iterable[Cell | str], *, batch_size: int = 512
     ) -> np.ndarray:
         """Embeddings `[N, D]` of float32, in the order of the cells.
 

@@ -27,3 +27,19 @@ class ShapeError(ArchrepError, ValueError):
 
 class RunError(ArchrepError, RuntimeError):
     """A run directory cannot be used as asked: it exists, is damaged or belongs to another run."""
+
+
+class TableError(ArchrepError, ValueError):
+    """A benchmark table, or a file to make one of, is damaged or not of the expected kind."""
+
+
+class UnmeasuredError(ArchrepError, LookupError):
+    """A cell, data set, seed or epoch that a table has no record of."""
+
+
+class BudgetError(ArchrepError, RuntimeError):
+    """A search asked for more queries or simulated seconds than it was given."""
+
+
+class MisleadingFigureWarning(UserWarning):
+    """A run can go on, but its figure does not mean what its name suggests."""

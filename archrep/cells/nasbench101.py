@@ -25,6 +25,9 @@ from archrep.errors import CellError
 MAX_EDGES = 9
 CONV3X3, CONV1X1, MAXPOOL3X3 = "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3"
 _ORDER_FILE = Path(__file__).parent / "data" / "nasbench101_order.npz"
+_EDGE_BIT = {(i, j): 1 << edge_bit(i, j) for i, j in node_pairs(7)}
+_LABEL = {CONV3X3: 0, CONV1X1: 1, MAXPOOL3X3: 2}
+_LOW_EDGES = (1 << 11) - 1  # the part of `adjacency_bits` that one look-up moves
 _ILLEGAL = 1 << 50  # added to a relabelled graph for each edge that would run backwards
 
 
@@ -150,6 +153,21 @@ class NasBench101(Space):
         if low == self.size or self.module_hash(cells[low]) != wanted:
             raise CellError(f"No {self.title} cell has the module hash {module_hash!r}.")
         return low
+
+    def index(self, cell: Cell) -> int:
+        """Official index of a legal cell, whichever way it is written; some 20 microseconds.
+
+        Raises:
+            CellError: The cell is not legal here.
+        """
+        self.validate(cell)
+        n = len(cell)
+        low, high, digits = _relabelings(n)
+        bits = sum(_EDGE_BIT[edge] for edge in cell.edges)
+        graphs = low[bits & _LOW_EDGES] + high[bits >> _LOW_EDGES.bit_length()]
+        labels = [_LABEL[op] for op in cell.ops[1:-1]]
+        keys, rows = _row_of_key()
+        return int(rows[keys.searchsorted((graphs + digits @ labels).min())])
 
     # Listing ----------------------------------------------------------------------------------
 
@@ -362,6 +380,41 @@ def _tables(n: int, order: tuple[int, ...]) -> list[tuple[int, np.ndarray]]:
             table += (chosen >> np.uint64(k) & np.uint64(1)) * np.uint64(worth)
         tables.append((start, table))
     return tables
+
+
+@functools.cache
+def _relabelings(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How the key of one cell of n nodes moves under all P relabelings at once.
+
+    Returns:
+        Keys by the low and by the high part of the graph, `[2048, P]` and `[1024, P]` of int64,
+        and the worth of each label, `[P, n - 2]`.
+    """
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    digits = []
+    for order in itertools.permutations(range(n - 2)):
+        tables = [table for _, table in _tables(n, order)]
+        tables += [np.zeros(1, np.uint64)] * (2 - len(tables))
+        for part, table in zip(parts, tables, strict=True):
+            part.append(table.astype(np.int64) * 243)
+        digits.append([3 ** (n - 3 - place) for place in order])
+    low, high = (np.ascontiguousarray(np.stack(part, 1)) for part in parts)
+    return low, high, np.array(digits, np.int64).reshape(len(digits), n - 2)
+
+
+@functools.cache
+def _row_of_key() -> tuple[np.ndarray, np.ndarray]:
+    """Smallest keys of all cells, ascending, and their official indices, `[423624]` each."""
+    cells = _all_cells()
+    keys = np.zeros(len(cells), np.int64)
+    count = cells.num_nodes
+    for n in range(2, NasBench101.max_nodes + 1):
+        rows = np.flatnonzero(count == n)
+        digits = np.array([3 ** (n - 3 - v) for v in range(n - 2)], np.int64)
+        labels = cells.ops[rows, 1 : n - 1].astype(np.int64) - 1
+        keys[rows] = cells.adjacency_bits[rows].astype(np.int64) * 243 + labels @ digits
+    order = np.argsort(keys)
+    return keys[order], order
 
 
 def _smallest_graphs(bits: np.ndarray, n: int) -> np.ndarray:

@@ -39,6 +39,7 @@ EDGES = tuple(
 """The ten edges every cell has when operations are nodes."""
 
 _EDGE_BITS = sum(1 << edge_bit(i, j) for i, j in EDGES)
+_DIGIT = {op: digit for digit, op in enumerate(OPERATIONS)}
 _ORDER_FILE = Path(__file__).parent / "data" / "nasbench201_order.npy"
 _SLOT = re.compile(r"([a-z0-9_]+)~([0-9])")
 
@@ -118,6 +119,18 @@ class NasBench201(Space):
             nodes.append("|" + "|".join(slots) + "|")
         return "+".join(nodes)
 
+    def index(self, cell: Cell) -> int:
+        """Official index of a legal cell; the graph has no symmetry, so a spelling is a number.
+
+        Raises:
+            CellError: The cell is not legal here.
+        """
+        self.validate(cell)
+        code = 0
+        for op in cell.ops[1:-1]:
+            code = 5 * code + _DIGIT[op]
+        return int(_row_of_code()[code])
+
     # Listing ----------------------------------------------------------------------------------
 
     def enumerate(self) -> CellArray:
@@ -153,17 +166,7 @@ class NasBench201(Space):
         Cells of one class compute the same. The converse does not hold, because zeros stay in a sum
         and sums of sums are not merged, as in the official code: there are 4,930 functions.
         """
-        cells = self.enumerate()
-        known: dict[str, int] = {}
-        classes = np.zeros(len(cells), np.int64)
-        for row, codes in enumerate(cells.ops[:, 1:7]):
-            edge_ops = dict(zip(OFFICIAL_EDGES, (self.ops[c] for c in codes), strict=True))
-            sums = ["x"]
-            for target in (1, 2, 3):
-                terms = [_term(sums[source], edge_ops[source, target]) for source in range(target)]
-                sums.append("+".join(sorted(terms)))
-            classes[row] = known.setdefault(sums[3], row)
-        return classes
+        return _topology_classes()
 
     # Moves ------------------------------------------------------------------------------------
 
@@ -231,6 +234,31 @@ def _term(source: str, op: str) -> str:
     if op == "none" or source == "#":
         return "#"
     return source if op == "skip_connect" else f"({source})@{op}"
+
+
+@functools.cache
+def _topology_classes() -> np.ndarray:
+    cells = _all_cells()
+    known: dict[str, int] = {}
+    classes = np.zeros(len(cells), np.int64)
+    for row, codes in enumerate(cells.ops[:, 1:7]):
+        names = (NasBench201.ops[code] for code in codes)
+        edge_ops = dict(zip(OFFICIAL_EDGES, names, strict=True))
+        sums = ["x"]
+        for target in (1, 2, 3):
+            terms = [_term(sums[source], edge_ops[source, target]) for source in range(target)]
+            sums.append("+".join(sorted(terms)))
+        classes[row] = known.setdefault(sums[3], row)
+    classes.setflags(write=False)
+    return classes
+
+
+@functools.cache
+def _row_of_code() -> np.ndarray:
+    """Official index of each spelling, read as a number in base five, `[15625]`."""
+    rows = np.empty(len(_all_cells()), np.int64)
+    rows[np.load(_ORDER_FILE)] = np.arange(len(rows))
+    return rows
 
 
 @functools.cache

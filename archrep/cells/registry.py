@@ -5,10 +5,13 @@ from __future__ import annotations
 from archrep.cells.darts import Darts
 from archrep.cells.nasbench101 import NasBench101
 from archrep.cells.nasbench201 import NasBench201
+from archrep.cells.nats_size import NatsSize
 from archrep.cells.space import Space
 from archrep.errors import ConfigError, UnknownNameError
 
-SPACES: dict[str, Space] = {space.name: space for space in (NasBench101(), NasBench201(), Darts())}
+SPACES: dict[str, Space] = {
+    space.name: space for space in (NasBench101(), NasBench201(), Darts(), NatsSize())
+}
 
 
 def get_space(space: str | Space) -> Space:

@@ -221,6 +221,13 @@ class Space(ABC):
         self.validate(cell)
         return int(self.index_array(self.pack([cell]))[0])
 
+    def topology_classes(self) -> np.ndarray:
+        """First cell that computes the same as each cell, `[size]`; each its own, unless known.
+
+        Searches count a cell and the others of its class as one.
+        """
+        return np.arange(len(self.enumerate()))
+
     def _listed(self, text: str) -> Cell | None:
         """Cell of an index in decimal digits; `None` for any other text."""
         if not (text.isascii() and text.isdecimal()):

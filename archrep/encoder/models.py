@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from archrep.cells.space import Space
 from archrep.encoder.config import CellModelConfig, NodeModelConfig
@@ -94,7 +93,7 @@ class CellVAE(Autoencoder):
         """Sum over the nodes of a cell, `[B, H]`; padding adds nothing."""
         dtype = _compute_dtype(batch.adjacency)
         states = self.encoder(batch.one_hot(dtype), batch.adjacency.to(dtype))
-        states = F.relu(self.readout(states))
+        states = self.readout(states).relu_()
         return torch.bmm(batch.mask[:, None].to(states.dtype), states)[:, 0]
 
     def posterior(self, batch: GraphBatch) -> tuple[Tensor, Tensor]:
