@@ -4,8 +4,8 @@ Question: how long does `archrep tables import` take, how much memory, how large
 Command:  python benchmarks/import_tables.py            (20 minutes on one core, 3 GB of disk)
           python benchmarks/import_tables.py --quick    (seconds; a few cells)
 
-The files have as many cells and records as the official ones (the NATS-Bench records with two of
-the two or three official 200-epoch seeds), random figures, and real cells. Each import is a process
+The files have as many cells and records as the official ones (three 200-epoch seeds for every cell
+of NATS-Bench, where half of the official ones have two), random figures, and real cells. Each import is a process
 of its own with one thread. Writes benchmarks/results/import_tables.json.
 """
 
