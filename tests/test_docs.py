@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(
     r"(?:^<!-- *(?P<mark>[^\n]*?) *-->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
 )
-MAY_STAY_UNRUN = re.compile(r"\bmake \w|pip install|cuda")
+MAY_STAY_UNRUN = re.compile(r"\bmake \w|pip install|cuda|tables download|import duckdb")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def blocks(page: Path) -> list[Block]:
         Block(match["language"], match["code"], match["mark"] or "")
         for match in FENCE.finditer(page.read_text())
     ]
-    return [block for block in found if block.language in ("bash", "console", "python")]
+    runs = ("bash", "console", "python")
+    return [b for b in found if b.language in runs or b.mark.startswith("file:")]
 
 
 def name_of(page: Path) -> str:
@@ -65,6 +66,7 @@ def execute(command: list[str], folder: Path, *, check: bool = True) -> str:
     """Output of a command as a reader of the docs would run it, in their folder."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "MPLBACKEND": "agg"}
+    environment["ARCHREP_TABLES"] = str(folder / "tables")
     done = subprocess.run(
         command,
         cwd=folder,

@@ -1,4 +1,4 @@
-"""NATS-Bench size space (Dong et al., 2021): five layers of 8, 16, ... or 64 channels; 32,768 cells.
+"""NATS-Bench size space (Dong et al., 2021): five layers of 8, 16, .. or 64 channels; 32,768 cells.
 
 The candidates are whole networks: one fixed topology, whose five layers differ in width. As a
 `Cell` a candidate is the chain input -> width of layer 1 -> ... -> width of layer 5 -> output, so
@@ -43,8 +43,10 @@ class NatsSize(Space):
 
     def problems(self, cell: Cell) -> list[str]:
         found = []
-        if len(cell) != self.max_nodes or cell.ops[:1] != ("input",) or cell.ops[-1:] != (
-            "output",
+        if (
+            len(cell) != self.max_nodes
+            or cell.ops[:1] != ("input",)
+            or cell.ops[-1:] != ("output",)
         ):
             found.append("It must have 7 nodes, 'input' first and 'output' last.")
         if wrong := sorted(set(cell.ops[1:-1]) - set(self.ops[1:-1])):

@@ -12,13 +12,15 @@ import sys
 from importlib import import_module
 
 from archrep import __version__
-from archrep.errors import ArchrepError
+from archrep.errors import ArchrepError, UnknownNameError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("archrep.cli.pretrain", "train an encoder of a search space, without labels"),
     "embed": ("archrep.cli.embed", "turn cells into vectors"),
     "decode": ("archrep.cli.decode", "turn vectors into cells"),
     "report": ("archrep.cli.report", "print the quality of trained encoders"),
+    "query": ("archrep.cli.query", "look cells up in a benchmark table"),
+    "tables": ("archrep.cli.tables", "list, import, download, build and export benchmark tables"),
     "cells": ("archrep.cli.cells", "list, draw at random and check cells of a search space"),
     "doctor": ("archrep.cli.doctor", "find out what is wrong with an installation"),
 }
@@ -29,10 +31,11 @@ def usage() -> str:
     """Help of `archrep` itself."""
     commands = "\n".join(f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items())
     return (
-        "usage: archrep [--help] [--version] COMMAND ...\n\n"
-        "Embeddings of neural architectures, learned without accuracy labels.\n\n"
+        "usage: archrep [--help] [--version] [--import MODULE] COMMAND ...\n\n"
+        "Embeddings of neural architectures, benchmark tables, and search in both.\n\n"
         f"commands:\n{commands}\n\n"
-        "`archrep COMMAND --help` explains one of them.\n"
+        "`archrep COMMAND --help` explains one of them. `--import MODULE` first loads a module of\n"
+        "yours, such as one that registers a search space.\n"
         "example: archrep pretrain nasbench201 --out runs/nasbench201"
     )
 
@@ -47,8 +50,12 @@ def main(argv: list[str] | None = None) -> int:
         The exit code.
     """
     args = sys.argv[1:] if argv is None else argv
-    name = args[0] if args else ""
+    name = ""
     try:
+        while args[:1] == ["--import"]:
+            _import(args[1] if len(args) > 1 else "")
+            args = args[2:]
+        name = args[0] if args else ""
         if name in ("-h", "--help"):
             print(usage())
             code = 0
@@ -87,6 +94,20 @@ def _run(name: str, args: list[str]) -> int:
         if isinstance(exit_.code, str):
             return _fail(name, exit_.code)
         return exit_.code or 0
+
+
+def _import(module: str) -> None:
+    """Load a user's module from the working directory or wherever Python finds it."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        import_module(module)
+    except (ImportError, ValueError) as error:
+        raise UnknownNameError(
+            f"`--import` needs the name of a Python module, such as `chains` for chains.py here. "
+            f"Got {module!r} ({error})."
+        ) from None
+    finally:
+        sys.path.remove(os.getcwd())
 
 
 def _usage_error(name: str) -> int:
