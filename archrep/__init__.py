@@ -20,6 +20,8 @@ _LAZY = {
     "TrainedEncoder": "archrep.embeddings",
     "load_encoder": "archrep.embeddings",
     "PretrainConfig": "archrep.encoder.config",
+    "Table": "archrep.tables",
+    "open_table": "archrep.tables",
     "pretrain": "archrep.encoder.pretrain",
     "preset_config": "archrep.encoder.config",
 }
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from archrep.embeddings import EmbeddingTable, TrainedEncoder, load_encoder
     from archrep.encoder.config import PretrainConfig, preset_config
     from archrep.encoder.pretrain import pretrain
+    from archrep.tables import Table, open_table
 
 
 def __getattr__(name: str) -> Any:

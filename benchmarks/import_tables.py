@@ -5,8 +5,8 @@ Command:  python benchmarks/import_tables.py            (20 minutes on one core,
           python benchmarks/import_tables.py --quick    (seconds; a few cells)
 
 The files have as many cells and records as the official ones (three 200-epoch seeds for every cell
-of NATS-Bench, where half of the official ones have two), random figures, and real cells. Each import is a process
-of its own with one thread. Writes benchmarks/results/import_tables.json.
+of NATS-Bench, where half of the official ones have two), random figures, and real cells. Each
+import is a process of its own with one thread. Writes benchmarks/results/import_tables.json.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ def main() -> None:
     from archrep.encoder.pretrain import environment
     from archrep.files import write_json
 
+    torch.set_num_threads(1)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     record = {"threads": 1, "environment": environment(torch.device("cpu")), "imports": figures}
     write_json(args.out, record)

@@ -108,6 +108,7 @@ def examine() -> Iterator[Finding]:
         _torchvision,
         _devices,
         _encoders,
+        _tables,
         _data,
         _disk,
     )
@@ -242,11 +243,26 @@ def _encoders() -> Iterator[Finding]:
             yield Finding(f"encoder {name}", "ok", f"{count} tensors")
 
 
+def _tables() -> Iterator[Finding]:
+    """The benchmark tables that `archrep query` knows."""
+    from archrep.tables.registry import listing, tables_folder
+
+    for line in listing():
+        name = f"table {line['name']}"
+        if "problem" in line:
+            fix = f"Delete {line['file']} and import it again."
+            yield Finding(name, "problem", str(line["problem"]), fix)
+        else:
+            size = float(str(line["bytes"])) / 1e6
+            yield Finding(name, "ok", f"{line['recorded']:,} records, {size:.1f} MB")
+    yield Finding("imported tables", "ok", str(tables_folder()))
+
+
 def _data() -> Iterator[Finding]:
-    """The benchmark tables, which are optional."""
+    """The published collections that tests read and `archrep tables import` takes; optional."""
     setting = os.environ.get("ARCHREP_DATA")
     if not setting:
-        yield Finding("ARCHREP_DATA", "note", "not set, only needed for benchmark tables")
+        yield Finding("ARCHREP_DATA", "note", "not set, only needed to test real tables")
         return
     folder = Path(setting)
     if not folder.is_dir():

@@ -150,3 +150,12 @@ def test_a_temporary_folder_that_cannot_be_written_is_found(monkeypatch):
     finding = by_name(doctor._disk())["temporary folder"]
     assert finding.status == "problem"
     assert "TMPDIR" in finding.fix
+
+
+def test_a_damaged_table_is_a_problem_with_a_remedy(monkeypatch, tmp_path):
+    monkeypatch.setenv("ARCHREP_TABLES", str(tmp_path))
+    (tmp_path / "bad.safetensors").write_bytes(b"bad")
+    finding = by_name(doctor._tables())["table bad"]
+    assert finding.status == "problem"
+    assert "cannot be read" in finding.detail
+    assert "import it again" in finding.fix
