@@ -1,7 +1,7 @@
 """Seconds, memory and size of importing the large official files, made by machine in their layout.
 
 Question: how long does `archrep tables import` take, how much memory, how large is the table?
-Command:  python benchmarks/import_tables.py            (20 minutes on one core, 3 GB of disk)
+Command:  python benchmarks/import_tables.py            (10 minutes on one core, 2 GB of disk)
           python benchmarks/import_tables.py --quick    (seconds; a few cells)
 
 The files have as many cells and records as the official ones (three 200-epoch seeds for every cell
@@ -101,7 +101,7 @@ def main() -> None:
         records = make_nasbench101(Path(folder), cells101)
         figures["nasbench_only108"] = in_process(f"measure('nasbench101', {str(records)!r})")
         figures["nasbench_only108 with halfway figures"] = in_process(
-            f"measure('nasbench101', {str(records)!r}, 'halfway')"
+            f"measure('nasbench101', {str(records)!r}, 'curves')"
         )
         records.unlink()
         archive = make_nats(Path(folder), cells201)

@@ -67,3 +67,16 @@ def test_speed_measures_both_sides_and_prints_their_ratio(tmp_path):
     assert out.count("ratio on") == 3
     record = json.loads((tmp_path / "speed.json").read_text())
     assert record["measurements"]["embed nasbench101"]["cpu_seconds"][0] > 0
+
+
+def test_tables_are_measured_beside_dictionaries(tmp_path):
+    out = run("tables.py", "--quick", "--out", tmp_path / "tables.json")
+    assert "nasbench201_query_by_cell_seconds" in out
+    record = json.loads((tmp_path / "tables.json").read_text())
+    assert set(record["samples"]) == {"archrep", "pickle", "json"}
+
+
+@pytest.mark.slow
+def test_imports_are_measured(tmp_path):
+    run("import_tables.py", "--quick", "--out", tmp_path / "import.json")
+    assert (tmp_path / "import.json").exists()

@@ -91,8 +91,12 @@ class ImportOptions:
     """Files, or folders where the benchmark is one."""
     folder: Path | None = None
     """Where to put the tables, instead of the user's own folder."""
+    curves: bool = False
+    """Keep learning curves too (NAS-Bench-201, NATS-Bench), or half-way figures (NAS-Bench-101)."""
     name: str | None = None
     """Another name for the table, if there is just one in the files."""
+    replace: bool = False
+    """Put the table in the place of another one of that name."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ class DownloadOptions:
     """Seconds without a byte after which to try again."""
     only_download: bool = False
     """Do not import it."""
+    replace: bool = False
+    """Put the table in the place of another one of that name."""
 
 
 def main(argv: list[str]) -> int:
@@ -245,28 +251,29 @@ def import_files(argv: list[str]) -> int:
     if options.name is not None and len(options.files) > 1:
         raise ConfigError("`--name` goes with one file. Got several.")
     for path in options.files:
-        _import(path, options.folder, options.name)
+        _import(path, options)
     return 0
 
 
-def _import(path: Path, folder: Path | None, name: str | None) -> None:
-    from dataclasses import replace
+def _import(path: Path, options: ImportOptions) -> None:
+    import dataclasses
 
     from archrep.tables.file import TableData
     from archrep.tables.importers.base import import_file
     from archrep.tables.registry import store
 
     with progress() as report:
-        tables = import_file(path, report)
-    if name is not None:
+        tables = import_file(path, report, curves=options.curves)
+    if (name := options.name) is not None:
         if len(tables) != 1:
             names = ", ".join(data.info.name for data in tables)
             raise ConfigError(f"`--name` goes with one table. {path} holds {names}.")
         if not isinstance(tables[0], TableData):
             raise ConfigError("`--name` goes with a table of records. Got a surrogate.")
-        tables = [replace(tables[0], info=replace(tables[0].info, name=name))]
+        info = dataclasses.replace(tables[0].info, name=name)
+        tables = [dataclasses.replace(tables[0], info=info)]
     for data in tables:
-        out = store(data, folder)
+        out = store(data, options.folder, replace=options.replace)
         line: dict[str, Any] = {"table": data.info.name}
         if isinstance(data, TableData):
             line |= {"recorded": len(data), "columns": len(data.columns)}
@@ -295,7 +302,7 @@ def download_file(argv: list[str]) -> int:
         )
     print(json.dumps({"file": str(path), "bytes": path.stat().st_size}))
     if not options.only_download:
-        _import(path, None, None)
+        _import(path, ImportOptions((path,), replace=options.replace))
     return 0
 
 

@@ -55,6 +55,7 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "avg_pool_3x3": ("avg pool 3x3", "pool"),
     "skip_connect": ("skip", "skip"),
     "none": ("none", "none"),
+    **{f"width_{width}": (f"{width} channels", "other") for width in range(8, 65, 8)},
 }
 """Label and kind of each operation; add those of a space of your own here."""
 

@@ -511,8 +511,12 @@ class Table:
         if rows is None or len(rows) == len(self):
             return None
         record = np.full(len(self), -1, np.int32)
-        record[rows] = np.arange(len(rows))
-        return record[self.space.topology_classes()] if self.info.by_class else record
+        if not self.info.by_class:
+            record[rows] = np.arange(len(rows))
+            return record
+        classes = self.space.topology_classes()
+        record[classes[rows]] = np.arange(len(rows))
+        return record[classes]
 
     def expand(self, values: np.ndarray) -> np.ndarray:
         """Values of the records `[M]` as values of all positions `[N]`; missing ones NaN or -1."""

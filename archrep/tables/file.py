@@ -142,12 +142,11 @@ class TableData:
                 if len(cells) != len(self):
                     raise TableError(f"Expected {len(self)} cells. Got {len(cells)}.")
 
-    def save(self, path: str | Path) -> None:
-        """Write the file, atomically.
+    def encode(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and header of the file.
 
         Raises:
             TableError: The content does not fit together.
-            RunError: The disk is full or the folder cannot be written.
         """
         self.check()
         arrays: dict[str, np.ndarray] = {}
@@ -167,6 +166,21 @@ class TableData:
             "vocabulary": list(get_space(self.info.space).ops),
         }
         header["sha256"] = content_hash(header, arrays)
+        return arrays, header
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything the table says; computed at each call."""
+        return str(self.encode()[1]["sha256"])
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, atomically.
+
+        Raises:
+            TableError: The content does not fit together.
+            RunError: The disk is full or the folder cannot be written.
+        """
+        arrays, header = self.encode()
         text = {"archrep_table": json.dumps(header)}
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)

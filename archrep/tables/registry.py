@@ -90,26 +90,49 @@ class Storable(Protocol):
     def info(self) -> TableInfo:
         """Name and source."""
 
+    @property
+    def sha256(self) -> str:
+        """Hash of everything it says."""
+
     def save(self, path: Path) -> None:
         """Write it, atomically."""
 
 
-def store(data: Storable, folder: Path | None = None) -> Path:
-    """Save a table under its name among the user's; an older one of that name is replaced.
+def store(data: Storable, folder: Path | None = None, *, replace: bool = False) -> Path:
+    """Save a table under its name among the user's.
+
+    Args:
+        data: What to save.
+        folder: Where; by default `tables_folder()`.
+        replace: Whether it may take the place of another table of that name.
 
     Returns:
         The file.
 
     Raises:
-        TableError: The name cannot be a file's, or the content does not fit together.
+        TableError: The name cannot be a file's, the content does not fit together, or another table
+            of that name is there and `replace` is not set.
         RunError: The disk is full or the folder cannot be written.
     """
     name = data.info.name
     if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
         raise TableError(f"A table's name is of letters, digits, '-', '_' and '.'. Got {name!r}.")
     path = (folder or tables_folder()) / f"{name}{SUFFIX}"
+    if path.exists() and not replace and _sha256(path) != data.sha256:
+        raise TableError(
+            f"Another table {name!r} is there already: {path}. Pass `--replace` to put this one in "
+            "its place, or `--name` to give it another name."
+        )
     data.save(path)
     return path
+
+
+def _sha256(path: Path) -> str:
+    """Hash of the table in a file; empty for a damaged one."""
+    try:
+        return _open(path).sha256
+    except ArchrepError:
+        return ""
 
 
 def listing() -> Iterator[dict[str, object]]:

@@ -190,6 +190,21 @@ def test_a_stored_table_is_opened_by_name(tmp_path, monkeypatch):
     assert open_table(tmp_path / "toy.safetensors").sha256 == open_table("toy").sha256
 
 
+def test_another_table_of_the_same_name_is_replaced_only_on_demand(tmp_path):
+    path = store(toy_data(), tmp_path)
+    assert store(toy_data(), tmp_path) == path  # the same content is no loss
+    before = path.read_bytes()
+    other = toy_data(rows=[1, 2, 3])
+    with pytest.raises(TableError, match="Another table 'toy' is there already.*--replace"):
+        store(other, tmp_path)
+    assert path.read_bytes() == before
+    store(other, tmp_path, replace=True)
+    assert open_table(path).recorded.tolist() == [1, 2, 3]
+    path.write_bytes(b"damaged")
+    with pytest.raises(TableError, match="is there already"):
+        store(toy_data(), tmp_path)
+
+
 def test_an_unknown_name_lists_the_known_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("ARCHREP_TABLES", str(tmp_path))
     store(toy_data())

@@ -11,15 +11,15 @@ ROWS = np.array([0, 3, 11, 500, 6111, 15624])
 
 
 def info(**changes):
-    values = dict(
-        name="toy",
-        title="Toy table",
-        space="nasbench201",
-        source="tests",
-        licence="Apache-2.0",
-        dataset="a",
-        epochs=4,
-    )
+    values = {
+        "name": "toy",
+        "title": "Toy table",
+        "space": "nasbench201",
+        "source": "tests",
+        "licence": "Apache-2.0",
+        "dataset": "a",
+        "epochs": 4,
+    }
     return TableInfo(**values | changes)
 
 

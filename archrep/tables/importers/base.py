@@ -23,11 +23,13 @@ class Importer:
         recognise: Whether a file or folder is of this kind, from its name and first bytes; cheap,
             and never raises.
         convert: The tables in it. Raises `TableError` for a damaged file.
+        takes_curves: Whether `convert` knows `curves=True`: what was recorded during a training.
     """
 
     title: str
     recognise: Callable[[Path], bool]
-    convert: Callable[[Path, Report], Sequence[Storable]]
+    convert: Callable[..., Sequence[Storable]]
+    takes_curves: bool = False
 
 
 MODULES: tuple[str, ...] = (
@@ -47,15 +49,20 @@ def quiet(what: str, done: int, total: int | None) -> None:
     """Progress that nobody watches."""
 
 
-def import_file(path: str | Path, report: Report = quiet) -> Sequence[Storable]:
+def import_file(
+    path: str | Path, report: Report = quiet, *, curves: bool = False
+) -> Sequence[Storable]:
     """The tables in an official or published file.
 
     Args:
         path: File, or folder where the benchmark is one.
         report: Called now and then with the progress.
+        curves: Keep what was recorded during trainings too: learning curves, or the half-way
+            figures of NAS-Bench-101. Makes large tables.
 
     Raises:
-        TableError: There is no such file, nobody knows its kind, or it is damaged.
+        TableError: There is no such file, nobody knows its kind, it has no curves, or it is
+            damaged.
     """
     path = Path(path)
     if not path.exists():
@@ -65,6 +72,10 @@ def import_file(path: str | Path, report: Report = quiet) -> Sequence[Storable]:
     ]
     for importer in importers:
         if importer.recognise(path):
-            return importer.convert(path, report)
+            if not curves:
+                return importer.convert(path, report)
+            if not importer.takes_curves:
+                raise TableError(f"There are no optional curves in {path}: {importer.title}.")
+            return importer.convert(path, report, curves=True)
     known = "; ".join(importer.title for importer in importers)
     raise TableError(f"{path} is of no known kind. Known are: {known}.")
