@@ -1,9 +1,16 @@
-"""Where to compute."""
+"""Where to compute, and what to write about it beside a figure."""
 
 from __future__ import annotations
 
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
 import torch
 
+import archrep
 from archrep.errors import ConfigError
 
 
@@ -20,3 +27,29 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions and machine that belong beside every figure."""
+    return {
+        "archrep": archrep.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": _processor_name() if device.type == "cpu" else torch.cuda.get_device_name(),
+    }
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,34 @@ def _reason(error: BaseException, path: Path) -> str:
     except OSError:
         pass
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep a second process out of a run directory, which is made if it does not exist.
+
+    The lock goes with its holder, however that ends.
+
+    Raises:
+        RunError: Another process holds it, or the folder cannot be written.
+    """
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise RunError(f"Cannot write to the run directory {folder}: {error.strerror}.") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"Another process is writing {folder}. Wait for it, or pass another `--out`."
+            ) from None
+        for leftover in folder.glob(".*.part*"):  # of a process that was killed while writing
+            leftover.unlink(missing_ok=True)
+        yield
 
 
 def write_json(path: Path, values: Any) -> None:

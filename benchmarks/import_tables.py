@@ -109,7 +109,7 @@ def main() -> None:
 
     import torch
 
-    from archrep.encoder.pretrain import environment
+    from archrep.devices import environment
     from archrep.files import write_json
 
     torch.set_num_threads(1)

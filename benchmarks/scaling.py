@@ -28,10 +28,10 @@ def measure(cells: int) -> dict[str, float]:
     from dataclasses import replace
 
     from archrep.cells import get_space
+    from archrep.devices import peak_memory_bytes
     from archrep.embeddings import TrainedEncoder
     from archrep.encoder.config import preset_config
     from archrep.encoder.models import build_model
-    from archrep.encoder.pretrain import peak_memory_bytes
     from archrep.encoder.train import StreamedCells, train
 
     space = get_space("darts")
@@ -66,7 +66,7 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
-    from archrep.encoder.pretrain import environment
+    from archrep.devices import environment
     from archrep.files import write_json
 
     record: dict = {"environment": environment(torch.device("cpu")), "sizes": []}

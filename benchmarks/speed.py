@@ -30,9 +30,10 @@ def measure_training(preset: str, space: str, steps: int) -> dict[str, float]:
     import torch
 
     from archrep.cells import get_space
+    from archrep.devices import peak_memory_bytes
     from archrep.encoder.config import preset_config
     from archrep.encoder.models import build_model
-    from archrep.encoder.pretrain import load_cells, peak_memory_bytes
+    from archrep.encoder.pretrain import load_cells
     from archrep.encoder.train import ListedCells, train
 
     torch.set_num_threads(1)
@@ -159,7 +160,7 @@ def main() -> None:
             samples[name].append(in_process(call))
     import torch
 
-    from archrep.encoder.pretrain import environment
+    from archrep.devices import environment
     from archrep.files import write_json
 
     record = {"repeats": repeats, "threads": 1, "environment": environment(torch.device("cpu"))}

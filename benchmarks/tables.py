@@ -180,7 +180,7 @@ def main() -> None:
                 samples[name].append(in_process(call.format(folder=folder)))
     import torch
 
-    from archrep.encoder.pretrain import environment
+    from archrep.devices import environment
     from archrep.files import write_json
 
     record = {

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from archrep.cli.options import parse_options
+from archrep.cli.progress import Display
 from archrep.errors import CellError, ConfigError
 
 if TYPE_CHECKING:
     from archrep.cells.array import CellArray
     from archrep.cells.space import Space
-    from archrep.tabulate.build import TabulateProgress
+    from archrep.tabulation.build import TabulateProgress
 
-from archrep.tabulate.config import TabulateConfig
+from archrep.tabulation.config import TabulateConfig
 
 EXAMPLES = """examples:
   archrep tables build mine --sample 200 --images digits --out runs/mine
@@ -64,6 +65,8 @@ class Options:
     """Of the images, or of the table."""
     folder: Path | None = None
     """Where to put the table, instead of the user's own folder."""
+    replace: bool = False
+    """Put the table in the place of another one of that name."""
     training: tyro.conf.OmitArgPrefixes[TabulateConfig] = field(default_factory=TabulateConfig)
     """How to train."""
 
@@ -72,16 +75,23 @@ def main(argv: list[str]) -> int:
     """Run the command; see `Options`."""
     options = parse_options(Options, "tables build", argv, EXAMPLES)
     from archrep.cells.registry import get_space
-    from archrep.tables.registry import store
-    from archrep.tabulate import load_images, tabulate
-    from archrep.tabulate.table import to_table
+    from archrep.tables.file import SUFFIX
+    from archrep.tables.registry import store, tables_folder
+    from archrep.tabulation import load_images, tabulate
+    from archrep.tabulation.table import to_table
 
+    there = (options.folder or tables_folder()) / f"{options.name}{SUFFIX}"
+    if there.exists() and not (options.replace or options.resume):
+        raise ConfigError(  # better now than after hours of training
+            f"A table {options.name!r} is there already: {there}. Pass `--replace`, `--resume` if "
+            "this run made it, or another name."
+        )
     space = get_space(options.space)
     cells = chosen_cells(options, space)
     images = load_images(options.images)
     out = options.out or Path("runs") / f"table-{options.name}"
     try:
-        with progress_display() as report:
+        with Display() as display:
             result = tabulate(
                 options.training,
                 cells,
@@ -89,7 +99,9 @@ def main(argv: list[str]) -> int:
                 out,
                 resume=options.resume,
                 workers=options.workers,
-                report=report,
+                report=lambda progress: display.show(
+                    "training", progress.done, progress.cells, _describe(progress)
+                ),
             )
     except KeyboardInterrupt:
         print(f"Stopped. Go on with the same command and --resume: {out}", file=sys.stderr)
@@ -102,7 +114,7 @@ def main(argv: list[str]) -> int:
         licence=options.licence,
         by_class=options.classes,
     )
-    path = store(data, options.folder)
+    path = store(data, options.folder, replace=options.replace)
     line = {"table": options.name, "recorded": len(data), "bytes": path.stat().st_size}
     print(json.dumps(line | {"file": str(path), "run": str(out)}))
     return 0
@@ -140,48 +152,16 @@ def chosen_cells(options: Options, space: Space) -> CellArray:
 def class_rows(space: Space) -> list[int]:
     """One cell of each class: the one with the fewest parameters where the space counts them."""
     if space.name == "nasbench201":
-        from archrep.tabulate import nasbench201_representatives
+        from archrep.tabulation import nasbench201_representatives
 
         return nasbench201_representatives()[0].tolist()
     return sorted(set(space.topology_classes().tolist()))
 
 
-class progress_display:
-    """A bar on a terminal; elsewhere a line to standard error every thirty seconds."""
-
-    def __enter__(self) -> progress_display:
-        import time
-
-        self._clock, self._next = time.monotonic, 0.0
-        self._bar = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self._bar = Progress(
-                TextColumn("training"),
-                BarColumn(),
-                TextColumn("{task.fields[text]}"),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task("training", total=None, text="")
-            self._bar.start()
-        return self
-
-    def __call__(self, progress: TabulateProgress) -> None:
-        """Show where the run stands."""
-        left = progress.seconds_left
-        minutes = f"{left / 60:,.0f} min left" if left < float("inf") else "just started"
-        text = (
-            f"{progress.done:,}/{progress.cells:,} cells  "
-            f"{progress.trainings_per_second:.2f} trainings/s  {minutes}"
-        )
-        if self._bar is not None:
-            self._bar.update(self._task, completed=progress.done, total=progress.cells, text=text)
-        elif self._clock() >= self._next or progress.done == progress.cells:
-            self._next = self._clock() + 30
-            print(f"training: {text}", file=sys.stderr, flush=True)
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+def _describe(progress: TabulateProgress) -> str:
+    left = progress.seconds_left
+    minutes = f"{left / 60:,.0f} min left" if left < float("inf") else "just started"
+    return (
+        f"{progress.done:,}/{progress.cells:,} cells  "
+        f"{progress.trainings_per_second:.2f} trainings/s  {minutes}"
+    )

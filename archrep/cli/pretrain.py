@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from archrep.cli.options import parse_options
+from archrep.cli.progress import Display
 from archrep.encoder.config import PretrainConfig, load_config, preset_config
 from archrep.errors import ConfigError
 
@@ -132,53 +134,18 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-class progress_display:
-    """Live bar on a terminal, a line every ten seconds otherwise; always on stderr."""
+@contextmanager
+def progress_display() -> Iterator[Callable[[str, Progress | None], None]]:
+    """What `pretrain` takes as `report`, shown on stderr."""
+    with Display() as display:
 
-    def __enter__(self) -> Callable[[str, Progress | None], None]:
-        if not sys.stderr.isatty():
-            self.bar = None
-            self.next_line = 0.0
-            return self._plain
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
+        def report(stage: str, progress: Progress | None) -> None:
+            if progress is None:
+                display.show(stage)
+            else:
+                display.show(stage, progress.step, progress.steps, _describe(progress))
 
-        self.bar = Progress(
-            TextColumn("{task.description:>10}"),
-            BarColumn(),
-            TextColumn("{task.fields[text]}"),
-            console=Console(stderr=True),
-        )
-        self.task = self.bar.add_task("start", total=None, text="")
-        self.bar.start()
-        return self._live
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def _live(self, stage: str, progress: Progress | None) -> None:
-        assert self.bar is not None
-        if progress is None:
-            self.bar.update(self.task, description=stage, total=None, text="")
-            return
-        self.bar.update(
-            self.task,
-            description=stage,
-            completed=progress.step,
-            total=progress.steps,
-            text=_describe(progress),
-        )
-
-    def _plain(self, stage: str, progress: Progress | None) -> None:
-        import time
-
-        now = time.monotonic()
-        if progress is None:
-            print(f"{stage} ...", file=sys.stderr, flush=True)
-        elif now >= self.next_line or progress.step == progress.steps:
-            self.next_line = now + 10
-            print(f"{stage}: {_describe(progress)}", file=sys.stderr, flush=True)
+        yield report
 
 
 def _describe(progress: Progress) -> str:

@@ -6,8 +6,8 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from archrep.cli.options import parse_options
+from archrep.cli.progress import Display
 from archrep.errors import ConfigError, UnknownNameError
 
 USAGE = """usage: archrep tables [list | describe | top | export | import | download | build] ...
@@ -336,47 +337,17 @@ def _print_lines(lines: list[dict[str, Any]], *, as_csv: bool) -> None:
     writer.writerows(lines)
 
 
-Reporter = Callable[[str, int, int | None], None]
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """What importers and downloads take as `report`, shown on stderr."""
+    started = time.monotonic()
+    with Display() as display:
 
+        def report(what: str, done: int, total: int | None) -> None:
+            rate = done / max(time.monotonic() - started, 1e-9)
+            text = f"{done:,}"
+            if total:
+                text += f" of {total:,}  {max(0, total - done) / max(rate, 1e-9):,.0f} s left"
+            display.show(what, done, total, text)
 
-def progress() -> AbstractContextManager[Reporter]:
-    """A bar on a terminal; elsewhere a line to standard error every ten seconds."""
-    if sys.stderr.isatty():
-        return _Bar()
-    last = time.monotonic()
-
-    def line(what: str, done: int, total: int | None) -> None:
-        nonlocal last
-        if time.monotonic() - last > 10:
-            last = time.monotonic()
-            of = f" of {total:,}" if total else ""
-            print(f"{what}: {done:,}{of}", file=sys.stderr)
-
-    return nullcontext(line)
-
-
-class _Bar:
-    """One `rich` bar for each thing that is done, with rate and time left."""
-
-    def __enter__(self) -> Reporter:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._tasks: dict[str, Any] = {}
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._bars.start()
-        return self._report
-
-    def _report(self, what: str, done: int, total: int | None) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=total)
-        self._bars.update(self._tasks[what], completed=done, total=total)
-
-    def __exit__(self, *exception: object) -> None:
-        self._bars.stop()
+        yield report

@@ -10,12 +10,8 @@ A run directory holds `config.json`, `metrics.jsonl`, `checkpoint.pt` (until the
 from __future__ import annotations
 
 import json
-import platform
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,18 +20,17 @@ import numpy as np
 import torch
 from safetensors.torch import save_file as save_tensors
 
-import archrep
 from archrep.cells.array import CellArray
 from archrep.cells.registry import get_space
 from archrep.cells.space import Space
-from archrep.devices import resolve_device
+from archrep.devices import environment, peak_memory_bytes, resolve_device
 from archrep.embeddings import EmbeddingTable, TrainedEncoder
 from archrep.encoder.config import PretrainConfig, preset_config
 from archrep.encoder.metrics import evaluate
 from archrep.encoder.models import build_model
 from archrep.encoder.train import ListedCells, Progress, split_rows, train
 from archrep.errors import ConfigError, RunError
-from archrep.files import read_json, write_atomically, write_json
+from archrep.files import locked_folder, read_json, write_atomically, write_json
 from archrep.seeding import derive_seed
 
 MAP_POINTS = 5_000
@@ -90,7 +85,7 @@ def pretrain(
         raise ConfigError("`resume` goes on with a run and `force` deletes it. Pass one of them.")
     target = resolve_device(device)
     folder = Path(out)
-    with _locked(folder):
+    with locked_folder(folder):
         finished = _prepare(folder, config, resume=resume, force=force)
         return finished or _run(folder, config, target, draw_map, report)
 
@@ -256,51 +251,3 @@ def _differences(stored: PretrainConfig, given: PretrainConfig) -> str:
     changed = [name for name in old | new if old.get(name) != new.get(name)]
     words = [f"{name} {old.get(name)!r} there, {new.get(name)!r} asked" for name in changed[:3]]
     return "; ".join(words) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second process out of `folder`; the lock goes with its holder, however that ends."""
-    import fcntl
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "w")  # noqa: SIM115
-    except OSError as error:
-        raise RunError(f"Cannot write to the run directory {folder}: {error.strerror}.") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"Another process is writing {folder}. Wait for it, or pass another `--out`."
-            ) from None
-        for leftover in folder.glob(".*.part*"):  # of a process that was killed while writing
-            leftover.unlink(missing_ok=True)
-        yield
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident size of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions and machine that belong beside every figure."""
-    return {
-        "archrep": archrep.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "processor": _processor_name() if device.type == "cpu" else torch.cuda.get_device_name(),
-    }
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
