@@ -13,13 +13,19 @@ SECONDS_BETWEEN_LINES = 10.0
 class Display:
     """Shows stages of work, one below the other; a context manager.
 
+    Args:
+        patience: Seconds before the first line where stderr is no terminal; short work says none.
+
     Example:
         >>> with Display() as display:
         ...     display.show("training", 3, 10, "3 of 10")
     """
 
+    def __init__(self, patience: float = 0.0) -> None:
+        self._patience = patience
+
     def __enter__(self) -> Display:
-        self._next_line = 0.0
+        self._next_line = time.monotonic() + self._patience
         self._tasks: dict[str, Any] = {}
         self._bars: Any = None
         if sys.stderr.isatty():
@@ -61,8 +67,6 @@ class Display:
         now = time.monotonic()
         if done is None:
             print(f"{stage} ...", file=sys.stderr, flush=True)
-        elif now >= self._next_line or (done == total and stage not in self._tasks):
+        elif now >= self._next_line:
             self._next_line = now + SECONDS_BETWEEN_LINES
-            if done == total:
-                self._tasks[stage] = "done"  # said once
             print(f"{stage}: {text}", file=sys.stderr, flush=True)

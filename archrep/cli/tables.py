@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from archrep.cli.options import parse_options
-from archrep.cli.progress import Display
+from archrep.cli.progress import SECONDS_BETWEEN_LINES, Display
 from archrep.errors import ConfigError, UnknownNameError
 
 USAGE = """usage: archrep tables [list | describe | top | export | import | download | build] ...
@@ -341,13 +341,13 @@ def _print_lines(lines: list[dict[str, Any]], *, as_csv: bool) -> None:
 def progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """What importers and downloads take as `report`, shown on stderr."""
     started = time.monotonic()
-    with Display() as display:
+    with Display(patience=SECONDS_BETWEEN_LINES) as display:
 
         def report(what: str, done: int, total: int | None) -> None:
-            rate = done / max(time.monotonic() - started, 1e-9)
             text = f"{done:,}"
-            if total:
-                text += f" of {total:,}  {max(0, total - done) / max(rate, 1e-9):,.0f} s left"
+            if total and done:
+                left = (total - done) * (time.monotonic() - started) / done
+                text += f" of {total:,}  {max(0.0, left):,.0f} s left"
             display.show(what, done, total, text)
 
         yield report

@@ -6,7 +6,7 @@ pays, and sees validation alone: that is `archrep.tables.paid`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -172,10 +172,8 @@ class Table:
     def measured(self) -> np.ndarray:
         """Which positions have a figure under the default data set, schedule and run, `[N]`."""
         view = self.view()
-        known = view.arrays.get("valid_accuracy")
-        if known is None:
-            known = next(iter(view.arrays.values()))
-        return _known(known)
+        name = "valid_accuracy" if "valid_accuracy" in view.metrics else view.metrics[0]
+        return _known(view.array(name))
 
     @cached_property
     def classes(self) -> np.ndarray:
@@ -357,7 +355,7 @@ class Table:
         """
         index = self.index_array(cells)
         view = self.view(dataset=dataset, epochs=epochs, seed=seed, at_epoch=at_epoch)
-        names = view.arrays if metrics is None else tuple(metrics)
+        names = view.metrics if metrics is None else tuple(metrics)
         return {name: view.array(name).take(index) for name in names}
 
     def column(
@@ -448,7 +446,7 @@ class Table:
         """
         view = self.view(dataset=dataset, epochs=epochs, seed=seed)
         best = _best(view.array("valid_accuracy"))
-        if "test_accuracy" not in view.arrays:
+        if "test_accuracy" not in view.metrics:
             return Optimum(best, None, None)
         test = view.array("test_accuracy")
         final = float(test[best.indices[0]])
@@ -532,10 +530,10 @@ _Found = dict[tuple[int | str | None, int | None, bool], str]
 
 
 class View:
-    """The columns of a table under one data set, schedule and run, one value for each position.
+    """A table under one data set, schedule and run: one value of each metric for each position.
 
     Attributes:
-        arrays: `[N]` by metric, read-only; integers are -1 and floats NaN where nothing is known.
+        metrics: Names of what is recorded in this setting.
     """
 
     _SHARED = ("valid_accuracy", "test_accuracy", "train_seconds", "params", "macs")
@@ -549,100 +547,115 @@ class View:
         at_epoch: int | None,
     ) -> None:
         self._table, self._setting = table, (dataset, epochs, seed)
-        self.arrays: dict[str, np.ndarray] = {}
         self._at_epoch = at_epoch
         self._check_seed(seed)
-        for metric in table.metrics:
-            values = self._find(metric)
-            if values is not None:
-                expanded = table.expand(values)
-                expanded.setflags(write=False)
-                self.arrays[metric] = expanded
-        if not self.arrays:
+        found = {metric: self._find(metric) for metric in table.metrics}
+        self._columns = {metric: names for metric, names in found.items() if names}
+        self._arrays: dict[str, np.ndarray] = {}
+        self.metrics = tuple(self._columns)
+        if not self.metrics:
             raise UnmeasuredError(
                 f"{table.info.title} records nothing for {self._words()}. "
                 "`archrep tables describe` lists what it has."
             )
-        if at_epoch is not None and not any(m.endswith("accuracy") for m in self.arrays):
+        if at_epoch is not None and not any(m.endswith("accuracy") for m in self.metrics):
             raise UnmeasuredError(
                 f"{table.info.title} has no figures after epoch {at_epoch} for {self._words()}."
             )
-        self._shared = [self._getter(self.arrays.get(metric)) for metric in self._SHARED]
-        others = [metric for metric in self.arrays if metric not in self._SHARED]
-        self._others = [(metric, self._getter(self.arrays[metric])) for metric in others]
-
-    @staticmethod
-    def _getter(array: np.ndarray | None) -> Callable[[int], float | int | None]:
-        """Plain figure of a position, `None` where it is missing; the hot path of a query."""
-        if array is None:
-            return lambda index: None
-        if _known(array).all():
-            return array.item
-        return lambda index: _plain(array.item(index))
 
     def array(self, metric: str) -> np.ndarray:
-        """Values of a metric, `[N]`.
+        """Values of a metric, `[N]`, read-only; -1 in integers and NaN in floats if unknown.
 
         Raises:
             UnmeasuredError: It is not recorded in this setting.
         """
-        if metric not in self.arrays:
+        if metric not in self._columns:
             raise UnmeasuredError(
-                f"{self._table.info.title} records {', '.join(self.arrays)} for {self._words()}. "
+                f"{self._table.info.title} records {', '.join(self.metrics)} for {self._words()}. "
                 f"Got metric={metric!r}."
             )
-        return self.arrays[metric]
+        if metric not in self._arrays:
+            values = [self._values(name) for name in self._columns[metric]]
+            joined = values[0] if len(values) == 1 else _over_runs(values, str(self._setting[2]))
+            array = self._table.expand(joined)
+            array.setflags(write=False)
+            self._arrays[metric] = array
+        return self._arrays[metric]
 
     def record(self, index: int) -> QueryResult:
         """The record of one position; `None` where nothing is known."""
-        shared = [get(index) for get in self._shared]
-        others = {metric: get(index) for metric, get in self._others}
-        if None in others.values():
-            others = {metric: value for metric, value in others.items() if value is not None}
-        return QueryResult(index, *shared, *self._setting, others)  # type: ignore[call-arg,arg-type]
+        shared, others = self._getters
+        values = [get(index) for get in shared]
+        further = {metric: get(index) for metric, get in others}
+        if None in further.values():
+            further = {metric: value for metric, value in further.items() if value is not None}
+        return QueryResult(index, *values, *self._setting, further)  # type: ignore[call-arg,arg-type]
+
+    @cached_property
+    def _getters(self) -> tuple[list[_Getter], list[tuple[str, _Getter]]]:
+        """Functions that read the shared fields of a record, and those of the other metrics."""
+        shared = [self._getter(metric) for metric in self._SHARED]
+        others = [metric for metric in self.metrics if metric not in self._SHARED]
+        return shared, [(metric, self._getter(metric)) for metric in others]
+
+    def _getter(self, metric: str) -> _Getter:
+        """Plain figure of a position, `None` where it is missing; the hot path of a query."""
+        if metric not in self._columns:
+            return lambda index: None
+        array = self.array(metric)
+        if _known(array).all():
+            return array.item
+        return lambda index: _plain(array.item(index))
 
     def nothing_at(self, result: QueryResult) -> bool:
-        """Whether a record says nothing that only a measurement can tell."""
-        if "valid_accuracy" in self.arrays:
+        """Whether a record without validation accuracy says nothing that takes a measurement."""
+        if "valid_accuracy" in self.metrics:
             return True
         return result.test_accuracy is None and not result.metrics
 
-    def _find(self, metric: str) -> np.ndarray | None:
-        """Values of the records for a metric in this setting, `[M]`, or `None`."""
-        table, (dataset, epochs, seed) = self._table, self._setting
-        found = {
-            (m.seed, m.at_epoch, m.curve): name
-            for name, m in table.measures.items()
+    def _find(self, metric: str) -> tuple[str, ...]:
+        """Columns that answer for a metric in this setting: one, or one for each run."""
+        dataset, epochs, seed = self._setting
+        fitting = [
+            (m, name)
+            for name, m in self._table.measures.items()
             if m.metric == metric and m.dataset in (dataset, None) and m.epochs in (epochs, None)
-            # What belongs to a data set wins over what does not.
-        }
-        if not found:
-            return None
+        ]
+        # What belongs to this data set or schedule replaces what belongs to none.
+        fitting.sort(key=lambda pair: (pair[0].dataset is not None, pair[0].epochs is not None))
+        found = {(m.seed, m.at_epoch, m.curve): name for m, name in fitting}
         for wanted in (seed, None):
-            values = self._at(found, wanted)
-            if values is not None:
-                return values
-        runs = [self._at(found, s) for s in sorted(s for s, *_ in found if isinstance(s, int))]
-        known = [run for run in runs if run is not None]
-        if seed in ("mean", "max") and known:
-            return _over_runs(np.stack(known), str(seed))
-        return None
+            if name := self._at(found, wanted):
+                return (name,)
+        if seed not in ("mean", "max"):
+            return ()
+        runs = sorted({run for run, _, _ in found if isinstance(run, int)})
+        return tuple(name for run in runs if (name := self._at(found, run)))
 
-    def _at(self, found: _Found, seed: int | str | None) -> np.ndarray | None:
-        """Values of one run at this view's epoch."""
-        columns, epochs, at_epoch = self._table.columns, self._setting[1], self._at_epoch
+    def _at(self, found: _Found, seed: int | str | None) -> str | None:
+        """Column of one run that holds this view's epoch."""
+        epochs, at_epoch = self._setting[1], self._at_epoch
         if (seed, at_epoch, False) in found:
-            return columns[found[seed, at_epoch, False]].values
+            return found[seed, at_epoch, False]
         if at_epoch is not None and at_epoch == epochs and (seed, None, False) in found:
-            return columns[found[seed, None, False]].values
-        if (seed, None, True) in found:
-            curve = columns[found[seed, None, True]].values
-            last = curve.shape[1]
-            if at_epoch is None:
-                return curve[:, -1]
-            return curve[:, at_epoch - 1] if 1 <= at_epoch <= last else None
-        never_changes = seed is None and (None, None, False) in found
-        return columns[found[None, None, False]].values if never_changes else None
+            return found[seed, None, False]
+        if (seed, None, True) in found and (
+            at_epoch is None or 1 <= at_epoch <= (epochs or at_epoch)
+        ):
+            return found[seed, None, True]
+        return found.get((None, None, False)) if seed is None else None
+
+    def _values(self, name: str) -> np.ndarray:
+        """Values of one column at this view's epoch, `[M]`."""
+        values = self._table.columns[name].values
+        if values.ndim == 1:
+            return values
+        if self._at_epoch is not None and self._at_epoch > values.shape[1]:
+            raise UnmeasuredError(
+                f"Column {name} of {self._table.info.title} has {values.shape[1]} epochs. "
+                f"Got at_epoch={self._at_epoch}."
+            )
+        return values[:, -1 if self._at_epoch is None else self._at_epoch - 1]
 
     def _check_seed(self, seed: int | str) -> None:
         known = {m.seed for m in self._table.measures.values()} - {None}
@@ -657,6 +670,9 @@ class View:
         return f"dataset={dataset!r}, epochs={epochs}, seed={seed!r}"
 
 
+_Getter = Callable[[int], float | int | None]
+
+
 def _plain(value: float | int) -> float | int | None:
     """A figure, or `None` for the marks of a missing one."""
     return None if value != value or (value == -1 and isinstance(value, int)) else value
@@ -666,8 +682,9 @@ def _known(values: np.ndarray) -> np.ndarray:
     return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 
-def _over_runs(runs: np.ndarray, statistic: str) -> np.ndarray:
-    """Mean or largest of the recorded runs `[S, M]`, NaN where there is none."""
+def _over_runs(values: Sequence[np.ndarray], statistic: str) -> np.ndarray:
+    """Mean or largest of the recorded runs, `[M]` each, NaN where there is none."""
+    runs = np.stack(values)
     known = ~np.isnan(runs)
     count = known.sum(0)
     if statistic == "mean":

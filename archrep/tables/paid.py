@@ -248,7 +248,7 @@ class PaidTable(PaidQueries):
 
     def _best_test(self, shown: list[Observation]) -> float | None:
         view = self._table.view(dataset=self._dataset, epochs=self._epochs)
-        if not shown or "test_accuracy" not in view.arrays:
+        if not shown or "test_accuracy" not in view.metrics:
             return None
         tests = view.array("test_accuracy")[[entry.position for entry in shown]]
         return None if np.isnan(tests).all() else float(np.nanmax(tests))
@@ -263,7 +263,9 @@ class PaidTable(PaidQueries):
             accuracies = view.array("valid_accuracy")
             if PROTOCOLS[self.protocol].sees == "single":
                 accuracies = self._single_runs(epochs)
-            seconds = view.arrays.get("train_seconds", np.zeros(len(accuracies)))
+            seconds = np.zeros(len(accuracies))
+            if "train_seconds" in view.metrics:
+                seconds = view.array("train_seconds")
             self._shown[epochs] = accuracies, seconds
         return self._shown[epochs]
 
