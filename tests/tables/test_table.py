@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from toy_tables import ROWS, info, toy_data
@@ -198,6 +200,22 @@ def test_a_record_of_a_class_answers_for_all_its_members():
     table = Table(TableData.of(info(by_class=True), [accuracy], rows=rows))
     assert table.measured.all()
     assert np.array_equal(np.rint(table.column("valid_accuracy") * 20_000), classes)
+
+
+def test_pandas_gets_all_recorded_columns_by_position(table, data):
+    frame = table.to_pandas()
+    assert frame.index.tolist() == ROWS.tolist()
+    assert list(frame.columns) == list(data.columns)
+    assert frame.loc[11, "params"] == table.query(11).params
+    assert frame.loc[11, "a_valid_accuracy_2ep_s1_curve"][0] == (
+        table.query(11, epochs=2, at_epoch=1).valid_accuracy
+    )
+
+
+def test_to_pandas_says_what_it_needs(table, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(TableError, match="pip install pandas"):
+        table.to_pandas()
 
 
 # Spaces that are not enumerated -----------------------------------------------------------------
