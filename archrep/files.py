@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         RunError: The disk is full or the folder cannot be written; what was at `path` is intact.
     """
     # The suffix stays, since some writers choose a format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    token = f"{os.getpid()}-{secrets.token_hex(4)}"  # threads of a process have one number
+    temporary = path.with_name(f".{path.stem}.{token}.part{path.suffix}")
     try:
         write(temporary)
         with open(temporary, "rb") as file:
@@ -53,6 +55,18 @@ def _reason(error: BaseException, path: Path) -> str:
     except OSError:
         pass
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises:
+        RunError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"Cannot make the folder {folder}: {error.strerror}.") from None
 
 
 @contextmanager

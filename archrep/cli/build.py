@@ -75,17 +75,18 @@ def main(argv: list[str]) -> int:
     """Run the command; see `Options`."""
     options = parse_options(Options, "tables build", argv, EXAMPLES)
     from archrep.cells.registry import get_space
-    from archrep.tables.file import SUFFIX
-    from archrep.tables.registry import store, tables_folder
+    from archrep.files import make_folder
+    from archrep.tables.registry import place_of, store
     from archrep.tabulation import load_images, tabulate
     from archrep.tabulation.table import to_table
 
-    there = (options.folder or tables_folder()) / f"{options.name}{SUFFIX}"
+    there = place_of(options.name, options.folder)
     if there.exists() and not (options.replace or options.resume):
         raise ConfigError(  # better now than after hours of training
             f"A table {options.name!r} is there already: {there}. Pass `--replace`, `--resume` if "
             "this run made it, or another name."
         )
+    make_folder(there.parent)
     space = get_space(options.space)
     cells = chosen_cells(options, space)
     images = load_images(options.images)

@@ -66,7 +66,8 @@ def main(argv: list[str] | None = None) -> int:
             code = _run(name, args[1:])
         else:
             return _usage_error(name)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ArchrepError as error:
         return _fail(name, str(error))
     except BrokenPipeError:
@@ -76,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return _fail(name, f"{error.strerror or error}{where}.")
+    except UnicodeDecodeError as error:
+        return _fail(name, f"expected UTF-8 text, and got byte {error.object[error.start]:#04x}.")
     except KeyboardInterrupt:
         return _fail(name, "interrupted.", code=130)
     return code
@@ -101,10 +104,10 @@ def _import(module: str) -> None:
     sys.path.insert(0, os.getcwd())
     try:
         import_module(module)
-    except (ImportError, ValueError) as error:
+    except Exception as error:  # whatever a user's module raises is theirs to mend
         raise UnknownNameError(
             f"`--import` needs the name of a Python module, such as `chains` for chains.py here. "
-            f"Got {module!r} ({error})."
+            f"Got {module!r} ({type(error).__name__}: {error})."
         ) from None
     finally:
         sys.path.remove(os.getcwd())

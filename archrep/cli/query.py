@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from archrep.cli.lines import print_lines
 from archrep.cli.options import parse_options
-from archrep.errors import ArchrepError, CellError, UnmeasuredError
+from archrep.errors import CellError, UnmeasuredError
+
+if TYPE_CHECKING:
+    from archrep.tables.base import Table
+    from archrep.tables.surrogate import Nasbench301Surrogate
 
 EXAMPLES = """examples:
   archrep query digits 6111
@@ -50,6 +53,7 @@ def main(argv: list[str]) -> int:
     options = parse_options(Options, "query", argv, EXAMPLES)
     from archrep.tables.base import Table
     from archrep.tables.registry import open_table
+    from archrep.tables.view import SHARED
 
     table = open_table(options.table)
     seed: int | str | None = options.seed
@@ -59,38 +63,38 @@ def main(argv: list[str]) -> int:
         raise UnmeasuredError(
             f"{table.info.title} records {', '.join(table.metrics)}. Got metric={unknown[0]!r}."
         )
-    setting = {"dataset": options.dataset, "epochs": options.epochs}
+    setting = {
+        "dataset": options.dataset,
+        "epochs": options.epochs,
+        "seed": seed,
+        "at_epoch": options.at_epoch,
+    }
+    recorded = table.metrics
     if isinstance(table, Table):  # a wrong setting is no fault of the first cell
-        table.view(**setting, seed=seed, at_epoch=options.at_epoch)  # type: ignore[arg-type]
-    writer = None
-    for number, text in enumerate(_texts(options.cells), 1):
-        try:
-            result = table.query(text, **setting, seed=seed, at_epoch=options.at_epoch)  # type: ignore[arg-type]
-        except (CellError, UnmeasuredError) as error:
-            raise _numbered(error, number) from None
-        line: dict[str, Any] = {"cell": text} | _flat(asdict(result), options.metric)
-        if not options.csv:
-            print(json.dumps(line))
-            continue
-        if writer is None:
-            writer = csv.DictWriter(sys.stdout, list(line), restval="", lineterminator="\n")
-            writer.writeheader()
-        writer.writerow(line)
+        recorded = table.view(**setting).metrics  # type: ignore[arg-type]
+    fields = ("index", *SHARED, "dataset", "epochs", "seed")
+    further = tuple(metric for metric in recorded if metric not in SHARED)
+    names = ("cell", *(options.metric or fields + further))
+    print_lines(_records(table, options, setting), names if options.csv else None)
     return 0
 
 
-def _flat(record: dict[str, Any], metrics: tuple[str, ...]) -> dict[str, Any]:
-    """The record with its further metrics beside the shared ones, or the wanted metrics alone."""
-    flat = record | record.pop("metrics")
-    if metrics:
-        return {metric: flat.get(metric) for metric in metrics}
-    return {name: value for name, value in flat.items() if value is not None}
+def _records(
+    table: Table | Nasbench301Surrogate, options: Options, setting: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    for number, text in enumerate(_texts(options.cells), 1):
+        try:
+            flat = table.query(text, **setting).flat()
+        except (CellError, UnmeasuredError) as error:
+            raise type(error)(f"Cell {number}: {error}") from None
+        if options.metric:
+            yield {"cell": text} | {metric: flat.get(metric) for metric in options.metric}
+        else:
+            yield {"cell": text} | {name: v for name, v in flat.items() if v is not None}
 
 
 def _texts(cells: tuple[str, ...]) -> Iterator[str]:
+    if not cells and sys.stdin.isatty():
+        print("Reading cells from the terminal, one a line.", file=sys.stderr)
     lines = cells or (line.strip() for line in sys.stdin)
     return (text for text in lines if text)
-
-
-def _numbered(error: ArchrepError, number: int) -> ArchrepError:
-    return type(error)(f"Cell {number}: {error}")

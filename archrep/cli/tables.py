@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from archrep.cli.lines import print_lines
 from archrep.cli.options import parse_options
 from archrep.cli.progress import SECONDS_BETWEEN_LINES, Display
 from archrep.errors import ConfigError, UnknownNameError
@@ -178,7 +178,7 @@ def describe(argv: list[str]) -> int:
         "measured": int(table.measured.sum()),
         "sha256": table.sha256,
         "columns": {
-            name: {k: v for k, v in asdict(measure).items() if v not in (None, False)}
+            name: {k: v for k, v in asdict(measure).items() if v is not None and v is not False}
             for name, measure in table.measures.items()
         },
         "optimum": {},
@@ -217,11 +217,11 @@ def top(argv: list[str]) -> int:
     order = known[np.argsort(values[known] if small_is_best else -values[known], kind="stable")]
     lines = []
     for position in order[: options.count].tolist():
-        record = asdict(table.query(position, **setting))  # type: ignore[arg-type]
-        flat = record | record.pop("metrics")
+        flat = table.query(position, **setting).flat()  # type: ignore[arg-type]
         shown = {k: v for k, v in flat.items() if v is not None}
-        lines.append({"cell": notation(table, position)} | shown)
-    _print_lines(lines, as_csv=options.csv)
+        lines.append({"cell": notation(table, position), **shown})
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    print_lines(lines, names if options.csv else None)
     return 0
 
 
@@ -234,7 +234,8 @@ def export(argv: list[str]) -> int:
     from archrep.tables.registry import open_recorded
 
     table = open_recorded(options.table)
-    write(table, options.out)
+    for name in write(table, options.out):
+        print(f"Left out, since CSV has no lists: {name}", file=sys.stderr)
     print(json.dumps({"out": str(options.out), "rows": len(table.recorded)}))
     return 0
 
@@ -251,6 +252,10 @@ def import_files(argv: list[str]) -> int:
         raise ConfigError("Name at least one file, such as nasbench_only108.tfrecord.")
     if options.name is not None and len(options.files) > 1:
         raise ConfigError("`--name` goes with one file. Got several.")
+    if options.name is not None:
+        from archrep.tables.registry import place_of
+
+        place_of(options.name, options.folder)  # better refused now than after reading a file
     for path in options.files:
         _import(path, options)
     return 0
@@ -324,17 +329,6 @@ WORDS: dict[str, Callable[[list[str]], int]] = {
     "build": build,
 }
 """Function of every word."""
-
-
-def _print_lines(lines: list[dict[str, Any]], *, as_csv: bool) -> None:
-    if not as_csv:
-        for line in lines:
-            print(json.dumps(line))
-        return
-    names: Iterable[str] = dict.fromkeys(name for line in lines for name in line)
-    writer = csv.DictWriter(sys.stdout, list(names), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
 
 
 @contextmanager

@@ -6,8 +6,7 @@ pays, and sees validation alone: that is `archrep.tables.paid`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +21,8 @@ from archrep.cells.space import Space
 from archrep.errors import CellError, TableError, UnmeasuredError
 from archrep.tables.columns import Column, Measure
 from archrep.tables.file import TableData, TableFile, TableInfo
+from archrep.tables.keys import keys_of, same_record
+from archrep.tables.view import QueryResult, Setting, View, listed, whole_number
 
 if TYPE_CHECKING:
     import pandas
@@ -30,35 +31,6 @@ if TYPE_CHECKING:
 
 CellLike = Cell | Genotype | str | int | np.integer
 """What a query takes: a cell, its official notation or hash, or its index."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryResult:
-    """What a table records of one cell; `None` where it records nothing.
-
-    Attributes:
-        index: Position of the cell in the table.
-        valid_accuracy: Fraction.
-        test_accuracy: Fraction. Never to be shown to a search.
-        train_seconds: Seconds of the whole training.
-        params: Trainable parameters.
-        macs: Multiply-adds for one image.
-        dataset: Data set of the training.
-        epochs: Length of the training.
-        seed: Of the recorded run, or `"mean"` or `"max"` over the runs.
-        metrics: Whatever else the table has: `{"edgegpu_latency_seconds": 0.0058, ...}`.
-    """
-
-    index: int
-    valid_accuracy: float | None
-    test_accuracy: float | None
-    train_seconds: float | None
-    params: int | None
-    macs: int | None
-    dataset: str | None
-    epochs: int | None
-    seed: int | str
-    metrics: dict[str, float]
 
 
 class Best(NamedTuple):
@@ -105,7 +77,7 @@ class Table:
         self.path, self.sha256 = path, sha256
         self._data = data
         self._size = len(data) if data.rows is None else int(self.space.size or 0)
-        self._views: dict[tuple[object, ...], View] = {}
+        self._views: dict[Setting, View] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Table:
@@ -116,6 +88,12 @@ class Table:
         """
         file = TableFile(Path(path))
         return cls(file.data(), file.path, str(file.header.get("sha256", "")))
+
+    def __reduce__(self) -> tuple[Callable[..., Table], tuple[object, ...]]:
+        """For worker processes: a table of a file is opened again there."""
+        if self.path is not None:
+            return Table.open, (self.path.absolute(),)
+        return Table, (self._data,)
 
     # What is there ------------------------------------------------------------------------------
 
@@ -171,9 +149,7 @@ class Table:
     @cached_property
     def measured(self) -> np.ndarray:
         """Which positions have a figure under the default data set, schedule and run, `[N]`."""
-        view = self.view()
-        name = "valid_accuracy" if "valid_accuracy" in view.metrics else view.metrics[0]
-        return _known(view.array(name))
+        return self.view().measured
 
     @cached_property
     def classes(self) -> np.ndarray:
@@ -183,7 +159,7 @@ class Table:
         _, first, inverse = np.unique(self._keys, return_index=True, return_inverse=True)
         return first[inverse]
 
-    # Which cell -----------------------------------------------------------------------------------
+    # Which cell ---------------------------------------------------------------------------------
 
     def index(self, cell: CellLike) -> int:
         """Position of a cell.
@@ -230,7 +206,7 @@ class Table:
             if self._data.cells is None:
                 found = self.space.index_array(cells)
             elif self._data.reduction_cells is None:
-                found = self._positions_of_keys(_keys(cells, None))
+                found = self._positions(cells, None)
             else:
                 raise CellError(f"A record of {self.info.title} is of a genotype, not of a cell.")
             if (found < 0).any():
@@ -242,13 +218,14 @@ class Table:
             if isinstance(cells, (str, Cell, Genotype)):
                 cells = [cells]
             return np.fromiter((self.index(cell) for cell in cells), np.int64)
+        cells = np.atleast_1d(cells)
         low, high = cells.min(initial=0), cells.max(initial=0)
         if low < 0 or high >= len(self):
             raise CellError(
                 f"An index of {self.info.title} is between 0 and {len(self) - 1}. "
                 f"Got {low if low < 0 else high}."
             )
-        return cells
+        return cells.astype(np.int64, copy=False)
 
     def _index_of_text(self, text: str) -> int:
         text = text.strip()
@@ -265,7 +242,7 @@ class Table:
             kind = "Cell" if wanted == 1 else "Genotype"
             raise CellError(f"A record of {self.info.title} is of a {kind}. Got {_shown(cell)}.")
         packed = [self.space.pack([self.space.validate(part)]) for part in pair]  # type: ignore[arg-type]
-        found = int(self._positions_of_keys(_keys(*packed, *[None] * (2 - wanted)))[0])
+        found = int(self._positions(packed[0], packed[1] if wanted == 2 else None)[0])
         if found < 0:
             raise UnmeasuredError(
                 f"{self.info.title} holds {len(self):,} cells of {self.space.title}, and not "
@@ -275,22 +252,29 @@ class Table:
 
     @cached_property
     def _keys(self) -> np.ndarray:
-        """Isomorphism keys of the records of a space that is not enumerated, `[N]`."""
+        """Keys of the records of a space that is not enumerated, `[N]`; see `keys_of`."""
         assert self._data.cells is not None
-        return _keys(self._data.cells, self._data.reduction_cells)
+        return keys_of(self._data.cells, self._data.reduction_cells)
 
     @cached_property
     def _key_order(self) -> np.ndarray:
         return np.argsort(self._keys, kind="stable")
 
-    def _positions_of_keys(self, wanted: np.ndarray) -> np.ndarray:
-        order = self._key_order
+    def _positions(self, cells: CellArray, reduction: CellArray | None) -> np.ndarray:
+        """Records of cells or pairs, `[Q]`; -1 where there is none."""
+        order, wanted = self._key_order, keys_of(cells, reduction)
+        found = np.full(len(wanted), -1, np.int64)
         if not len(order):
-            return np.full(len(wanted), -1)
+            return found
         place = np.searchsorted(self._keys, wanted, sorter=order).clip(max=len(order) - 1)
-        return np.where(self._keys[order[place]] == wanted, order[place], -1)
+        ours = (self._data.cells, self._data.reduction_cells)
+        for query in np.flatnonzero(self._keys[order[place]] == wanted).tolist():
+            record = int(order[place[query]])
+            if same_record(ours, record, (cells, reduction), query):
+                found[query] = record
+        return found
 
-    # What it scored -------------------------------------------------------------------------------
+    # What it scored -----------------------------------------------------------------------------
 
     def query(
         self,
@@ -320,11 +304,12 @@ class Table:
             0.9160666666666667
         """
         index = self.index(cell)
-        view = self._views.get((dataset, epochs, seed, at_epoch)) or self.view(
-            dataset=dataset, epochs=epochs, seed=seed, at_epoch=at_epoch
-        )
+        if dataset is None and epochs is None and seed is None and at_epoch is None:
+            view = self._default_view
+        else:
+            view = self.view(dataset=dataset, epochs=epochs, seed=seed, at_epoch=at_epoch)
         result = view.record(index)
-        if result.valid_accuracy is None and view.nothing_at(result):
+        if result.valid_accuracy is None and not view.measured[index]:
             raise self.unmeasured(index)
         return result
 
@@ -355,6 +340,8 @@ class Table:
         """
         index = self.index_array(cells)
         view = self.view(dataset=dataset, epochs=epochs, seed=seed, at_epoch=at_epoch)
+        if isinstance(metrics, str):
+            metrics = (metrics,)
         names = view.metrics if metrics is None else tuple(metrics)
         return {name: view.array(name).take(index) for name in names}
 
@@ -399,31 +386,53 @@ class Table:
         at_epoch: int | None = None,
     ) -> View:
         """The columns of one setting, kept for the next query with it."""
-        key = (dataset, epochs, seed, at_epoch)
-        if key not in self._views:
-            setting = (*self.setting(dataset, epochs), self.info.seed if seed is None else seed)
-            self._views[key] = View(self, *setting, at_epoch)
-        return self._views[key]
+        dataset, epochs = self.setting(dataset, epochs)
+        run: int | str = self.info.seed
+        if seed is not None:
+            run = seed if isinstance(seed, str) else whole_number("seed", seed) or 0
+        at_epoch = whole_number("at_epoch", at_epoch)
+        if at_epoch is not None and not 1 <= at_epoch <= (epochs or at_epoch):
+            raise UnmeasuredError(
+                f"A training of {self.info.title} has epochs 1..{epochs or ''}. "
+                f"Got at_epoch={at_epoch}."
+            )
+        setting = Setting(dataset, epochs, run, at_epoch)
+        if setting not in self._views:
+            self._views[setting] = View(self, setting)
+        return self._views[setting]
+
+    @cached_property
+    def _default_view(self) -> View:
+        return self.view()
 
     def setting(self, dataset: str | None, epochs: int | None) -> tuple[str | None, int | None]:
-        """Data set and schedule of a query, defaults filled in."""
-        named = self.info.dataset if dataset is None else dataset.lower()
-        if named is not None and named not in self.datasets:
-            known = ", ".join(self.datasets) or "none to choose"
-            raise UnmeasuredError(
-                f"Data sets of {self.info.title} are: {known}. Got dataset={dataset!r}."
-            )
+        """Data set and schedule of a query, defaults filled in.
+
+        Raises:
+            UnmeasuredError: The table has none such.
+        """
+        named = self.info.dataset if dataset is None else dataset
+        if named is not None:
+            spellings = {known.lower(): known for known in self.datasets}
+            if not isinstance(named, str) or named.lower() not in spellings:
+                known = ", ".join(self.datasets) or "none to choose"
+                raise UnmeasuredError(
+                    f"Data sets of {self.info.title} are: {known}. Got dataset={dataset!r}."
+                )
+            named = spellings[named.lower()]
+        epochs = whole_number("epochs", epochs)
         if epochs is None:
             return named, self.info.epochs
-        known_epochs = {m.epochs for m in self.measures.values() if m.epochs is not None}
-        if epochs not in known_epochs:
+        schedules = {m.epochs for m in self.measures.values() if m.epochs is not None}
+        if epochs not in schedules:
             raise UnmeasuredError(
-                f"Schedules of {self.info.title} have {_listed(known_epochs)} epochs. "
+                f"Schedules of {self.info.title} have {listed(schedules)} epochs. "
                 f"Got epochs={epochs!r}."
             )
         return named, epochs
 
     def unmeasured(self, index: int) -> UnmeasuredError:
+        """The error for a position without a record."""
         count = int(self.measured.sum())
         return UnmeasuredError(
             f"Cell {index} of {self.info.title} was not measured: this table has figures of "
@@ -517,180 +526,22 @@ class Table:
         return record[classes]
 
     def expand(self, values: np.ndarray) -> np.ndarray:
-        """Values of the records `[M]` as values of all positions `[N]`; missing ones NaN or -1."""
-        if self._record_of is None:
-            return values
-        empty = np.nan if values.dtype.kind == "f" else -1
-        signed = values if values.dtype.kind != "u" else values.astype(np.int64)
-        return np.where(self._record_of >= 0, signed[self._record_of], signed.dtype.type(empty))
+        """Values of the records `[M]` as values of all positions, `[N]`, read-only.
 
-
-_Found = dict[tuple[int | str | None, int | None, bool], str]
-"""Column names by run, epoch and whether it is a curve."""
-
-
-class View:
-    """A table under one data set, schedule and run: one value of each metric for each position.
-
-    Attributes:
-        metrics: Names of what is recorded in this setting.
-    """
-
-    _SHARED = ("valid_accuracy", "test_accuracy", "train_seconds", "params", "macs")
-
-    def __init__(
-        self,
-        table: Table,
-        dataset: str | None,
-        epochs: int | None,
-        seed: int | str,
-        at_epoch: int | None,
-    ) -> None:
-        self._table, self._setting = table, (dataset, epochs, seed)
-        self._at_epoch = at_epoch
-        self._check_seed(seed)
-        found = {metric: self._find(metric) for metric in table.metrics}
-        self._columns = {metric: names for metric, names in found.items() if names}
-        self._arrays: dict[str, np.ndarray] = {}
-        self.metrics = tuple(self._columns)
-        if not self.metrics:
-            raise UnmeasuredError(
-                f"{table.info.title} records nothing for {self._words()}. "
-                "`archrep tables describe` lists what it has."
-            )
-        if at_epoch is not None and not any(m.endswith("accuracy") for m in self.metrics):
-            raise UnmeasuredError(
-                f"{table.info.title} has no figures after epoch {at_epoch} for {self._words()}."
-            )
-
-    def array(self, metric: str) -> np.ndarray:
-        """Values of a metric, `[N]`, read-only; -1 in integers and NaN in floats if unknown.
-
-        Raises:
-            UnmeasuredError: It is not recorded in this setting.
+        Where only some positions have a record, whole numbers become floats and the rest NaN.
         """
-        if metric not in self._columns:
-            raise UnmeasuredError(
-                f"{self._table.info.title} records {', '.join(self.metrics)} for {self._words()}. "
-                f"Got metric={metric!r}."
+        if self._record_of is None:
+            values = values.view()
+        elif (self._record_of >= 0).all():
+            values = values[self._record_of]
+        elif not len(values):
+            values = np.full(len(self), np.nan)
+        else:
+            values = np.where(
+                self._record_of >= 0, values.astype(np.float64)[self._record_of], np.nan
             )
-        if metric not in self._arrays:
-            values = [self._values(name) for name in self._columns[metric]]
-            joined = values[0] if len(values) == 1 else _over_runs(values, str(self._setting[2]))
-            array = self._table.expand(joined)
-            array.setflags(write=False)
-            self._arrays[metric] = array
-        return self._arrays[metric]
-
-    def record(self, index: int) -> QueryResult:
-        """The record of one position; `None` where nothing is known."""
-        shared, others = self._getters
-        values = [get(index) for get in shared]
-        further = {metric: get(index) for metric, get in others}
-        if None in further.values():
-            further = {metric: value for metric, value in further.items() if value is not None}
-        return QueryResult(index, *values, *self._setting, further)  # type: ignore[call-arg,arg-type]
-
-    @cached_property
-    def _getters(self) -> tuple[list[_Getter], list[tuple[str, _Getter]]]:
-        """Functions that read the shared fields of a record, and those of the other metrics."""
-        shared = [self._getter(metric) for metric in self._SHARED]
-        others = [metric for metric in self.metrics if metric not in self._SHARED]
-        return shared, [(metric, self._getter(metric)) for metric in others]
-
-    def _getter(self, metric: str) -> _Getter:
-        """Plain figure of a position, `None` where it is missing; the hot path of a query."""
-        if metric not in self._columns:
-            return lambda index: None
-        array = self.array(metric)
-        if _known(array).all():
-            return array.item
-        return lambda index: _plain(array.item(index))
-
-    def nothing_at(self, result: QueryResult) -> bool:
-        """Whether a record without validation accuracy says nothing that takes a measurement."""
-        if "valid_accuracy" in self.metrics:
-            return True
-        return result.test_accuracy is None and not result.metrics
-
-    def _find(self, metric: str) -> tuple[str, ...]:
-        """Columns that answer for a metric in this setting: one, or one for each run."""
-        dataset, epochs, seed = self._setting
-        fitting = [
-            (m, name)
-            for name, m in self._table.measures.items()
-            if m.metric == metric and m.dataset in (dataset, None) and m.epochs in (epochs, None)
-        ]
-        # What belongs to this data set or schedule replaces what belongs to none.
-        fitting.sort(key=lambda pair: (pair[0].dataset is not None, pair[0].epochs is not None))
-        found = {(m.seed, m.at_epoch, m.curve): name for m, name in fitting}
-        for wanted in (seed, None):
-            if name := self._at(found, wanted):
-                return (name,)
-        if seed not in ("mean", "max"):
-            return ()
-        runs = sorted({run for run, _, _ in found if isinstance(run, int)})
-        return tuple(name for run in runs if (name := self._at(found, run)))
-
-    def _at(self, found: _Found, seed: int | str | None) -> str | None:
-        """Column of one run that holds this view's epoch."""
-        epochs, at_epoch = self._setting[1], self._at_epoch
-        if (seed, at_epoch, False) in found:
-            return found[seed, at_epoch, False]
-        if at_epoch is not None and at_epoch == epochs and (seed, None, False) in found:
-            return found[seed, None, False]
-        if (seed, None, True) in found and (
-            at_epoch is None or 1 <= at_epoch <= (epochs or at_epoch)
-        ):
-            return found[seed, None, True]
-        return found.get((None, None, False)) if seed is None else None
-
-    def _values(self, name: str) -> np.ndarray:
-        """Values of one column at this view's epoch, `[M]`."""
-        values = self._table.columns[name].values
-        if values.ndim == 1:
-            return values
-        if self._at_epoch is not None and self._at_epoch > values.shape[1]:
-            raise UnmeasuredError(
-                f"Column {name} of {self._table.info.title} has {values.shape[1]} epochs. "
-                f"Got at_epoch={self._at_epoch}."
-            )
-        return values[:, -1 if self._at_epoch is None else self._at_epoch - 1]
-
-    def _check_seed(self, seed: int | str) -> None:
-        known = {m.seed for m in self._table.measures.values()} - {None}
-        if seed not in known | {"mean", "max"}:
-            raise UnmeasuredError(
-                f"Runs of {self._table.info.title} are {_listed(known | {'mean', 'max'})}. "
-                f"Got seed={seed!r}."
-            )
-
-    def _words(self) -> str:
-        dataset, epochs, seed = self._setting
-        return f"dataset={dataset!r}, epochs={epochs}, seed={seed!r}"
-
-
-_Getter = Callable[[int], float | int | None]
-
-
-def _plain(value: float | int) -> float | int | None:
-    """A figure, or `None` for the marks of a missing one."""
-    return None if value != value or (value == -1 and isinstance(value, int)) else value
-
-
-def _known(values: np.ndarray) -> np.ndarray:
-    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
-
-
-def _over_runs(values: Sequence[np.ndarray], statistic: str) -> np.ndarray:
-    """Mean or largest of the recorded runs, `[M]` each, NaN where there is none."""
-    runs = np.stack(values)
-    known = ~np.isnan(runs)
-    count = known.sum(0)
-    if statistic == "mean":
-        total = np.where(known, runs, 0).sum(0)
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return np.where(count > 0, np.where(known, runs, -np.inf).max(0), np.nan)
+        values.setflags(write=False)
+        return values
 
 
 def _best(values: np.ndarray) -> Best:
@@ -702,18 +553,6 @@ def _best(values: np.ndarray) -> Best:
     return Best(value, tuple(ties.tolist()))
 
 
-def _keys(cells: CellArray, reduction: CellArray | None) -> np.ndarray:
-    """One number for each record, equal for isomorphic ones, `[N]` of uint64."""
-    keys = cells.colour_hash()
-    if reduction is None:
-        return keys
-    return keys * np.uint64(0x9E3779B97F4A7C15) ^ reduction.colour_hash()
-
-
 def _shown(cell: object) -> str:
     text = cell.format() if isinstance(cell, Genotype) else repr(cell)
     return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _listed(values: Iterable[object]) -> str:
-    return ", ".join(str(v) for v in sorted(values, key=str))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -10,15 +11,10 @@ import numpy as np
 
 from archrep.errors import TableError
 
-UNITS = {
-    "valid_accuracy": "fraction",
-    "test_accuracy": "fraction",
-    "train_accuracy": "fraction",
-    "train_seconds": "seconds",
-    "params": "count",
-    "macs": "count",
-}
-"""Units of the metrics that every table shares; others name theirs: `latency_seconds`."""
+RESERVED = ("cell", "index", "dataset", "epochs", "seed", "metrics")
+"""Names that a metric cannot have: records and exports have fields of these names."""
+
+_METRIC, _DATASET = re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +22,17 @@ class Measure:
     """What a column says about a cell.
 
     Attributes:
-        metric: Such as `"valid_accuracy"`; fractions, seconds, joules, counts (see `UNITS`).
+        metric: Such as `"valid_accuracy"`; in fractions, seconds, joules, counts, and named so
+            that the unit shows: `latency_seconds`.
         dataset: Data set of the training, or `None` if the figure does not depend on one.
         epochs: Length of the training schedule, or `None` if there was no training.
         at_epoch: Epoch after which it was measured; `None`: the last.
         seed: Of the recorded run; `"mean"` or `"max"` over all recorded runs; `None` if the figure
             does not depend on a run.
         curve: Whether there is a figure for every epoch; a `Column` sets it.
+
+    Raises:
+        TableError: One of these is impossible; all that are, are named.
     """
 
     metric: str
@@ -41,6 +41,32 @@ class Measure:
     at_epoch: int | None = None
     seed: int | str | None = None
     curve: bool = False
+
+    def __post_init__(self) -> None:
+        checks = {
+            f"a metric is of lower-case letters, digits and '_', not {self.metric!r}": (
+                isinstance(self.metric, str)
+                and _METRIC.fullmatch(self.metric)
+                and self.metric not in RESERVED
+            ),
+            f"a data set is of letters, digits, '-', '_' and '.', not {self.dataset!r}": (
+                self.dataset is None
+                or (isinstance(self.dataset, str) and _DATASET.fullmatch(self.dataset))
+            ),
+            f"`epochs` is a positive whole number, not {self.epochs!r}": (
+                self.epochs is None or (type(self.epochs) is int and self.epochs > 0)
+            ),
+            f"`at_epoch` is a positive whole number, not {self.at_epoch!r}": (
+                self.at_epoch is None or (type(self.at_epoch) is int and self.at_epoch > 0)
+            ),
+            f"`seed` is a whole number or a word, not {self.seed!r}": (
+                self.seed is None
+                or (type(self.seed) is int and self.seed >= 0)
+                or (isinstance(self.seed, str) and bool(_METRIC.fullmatch(self.seed)))
+            ),
+        }
+        if problems := [problem for problem, fine in checks.items() if not fine]:
+            raise TableError(f"A column cannot be named: {'; '.join(problems)}.")
 
     @property
     def name(self) -> str:
@@ -54,7 +80,13 @@ class Measure:
 
     @classmethod
     def from_header(cls, about: Mapping[str, Any]) -> Measure:
-        """From the description that `Column.encode` made."""
+        """From the description that `Column.encode` made.
+
+        Raises:
+            TableError: It is damaged.
+        """
+        if not isinstance(about, Mapping) or "metric" not in about:
+            raise TableError("The description of a column is damaged.")
         return cls(**{f.name: about[f.name] for f in fields(cls) if f.name in about})
 
 
@@ -83,6 +115,14 @@ class Column:
                 f"Column {self.measure.name} must hold numbers, [M] or [M, E]. "
                 f"Got {values.dtype} of shape {values.shape}."
             )
+        epochs = self.measure.epochs
+        if values.ndim == 2 and epochs is not None and values.shape[1] != epochs:
+            raise TableError(
+                f"A curve of {epochs} epochs must have as many values. Column "
+                f"{self.measure.name} has {values.shape[1]}."
+            )
+        values = values.view()
+        values.setflags(write=False)
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "measure", replace(self.measure, curve=values.ndim == 2))
 
@@ -118,10 +158,16 @@ class Column:
 
     @classmethod
     def decode(cls, stored: np.ndarray, about: Mapping[str, Any]) -> Column:
-        """What `encode` was given."""
+        """What `encode` was given.
+
+        Raises:
+            TableError: The description is damaged, or does not fit the array.
+        """
         measure = Measure.from_header(about)
-        grid = int(about.get("grid", 0))
+        grid, note = about.get("grid", 0), about.get("note", "")
+        if type(grid) is not int or grid < 0 or (grid and stored.dtype.kind != "u"):
+            raise TableError(f"The grid of column {measure.name} is damaged: {grid!r}.")
         if grid:
             missing = stored == np.iinfo(stored.dtype).max
             stored = np.where(missing, np.nan, stored / grid)
-        return cls(measure, stored, grid, about.get("note", ""))
+        return cls(measure, stored, grid, str(note))

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 FORMATS = (".parquet", ".csv")
 
 
-def export(table: Table, path: str | Path) -> None:
+def export(table: Table, path: str | Path) -> list[str]:
     """Write all recorded columns, one row a recorded cell.
 
     Columns `index` (position) and `cell` (official notation) come first. Parquet keeps learning
     curves as lists and the description of the table in its metadata under `archrep_table`; CSV
-    leaves curves out.
+    has their last value and leaves the rest out.
+
+    Returns:
+        Names of the columns that were left out.
 
     Raises:
         TableError: The suffix is neither `.parquet` nor `.csv`, or there is no such folder.
@@ -41,11 +44,12 @@ def export(table: Table, path: str | Path) -> None:
         write_atomically(
             path, lambda temporary: parquet.write_table(rows, temporary, compression="zstd")
         )
-        return
+        return []
     from pyarrow import csv
 
     rows = to_arrow(table, curves=False)
     write_atomically(path, lambda temporary: csv.write_csv(rows, temporary))
+    return [name for name, measure in table.measures.items() if measure.curve]
 
 
 def to_arrow(table: Table, *, curves: bool = True) -> pyarrow.Table:
@@ -63,6 +67,9 @@ def to_arrow(table: Table, *, curves: bool = True) -> pyarrow.Table:
         elif curves:
             flat = pa.array(values.reshape(-1), from_pandas=True)
             arrays[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        else:
+            last = name.removesuffix("_curve") + "_last"
+            arrays[last] = pa.array(values[:, -1], from_pandas=True)
     about = {"info": asdict(table.info), "sha256": table.sha256}
     return pa.table(arrays).replace_schema_metadata({"archrep_table": json.dumps(about)})
 

@@ -21,8 +21,9 @@ from safetensors.numpy import save_file
 from archrep.cells.array import CellArray
 from archrep.cells.registry import get_space
 from archrep.errors import ArchrepError, TableError
-from archrep.files import write_atomically
+from archrep.files import make_folder, write_atomically
 from archrep.tables.columns import Column, Measure
+from archrep.tables.keys import first_repeat
 
 SCHEMA = 1
 """Version of the layout; a reader refuses a higher one."""
@@ -136,11 +137,15 @@ class TableData:
                 raise TableError("`rows` must be ascending indices, none twice.")
             if len(rows) and (rows[0] < 0 or rows[-1] >= space.size):
                 raise TableError(f"`rows` must lie in 0..{space.size - 1}.")
+            if self.info.by_class and len(np.unique(space.topology_classes()[rows])) < len(rows):
+                raise TableError("A table `by_class` must have one record of each class at most.")
         for cells in (self.cells, self.reduction_cells):
             if cells is not None:
                 space.validate_array(cells)
                 if len(cells) != len(self):
                     raise TableError(f"Expected {len(self)} cells. Got {len(cells)}.")
+        if self.cells is not None and (pair := first_repeat(self.cells, self.reduction_cells)):
+            raise TableError(f"Records {pair[0]} and {pair[1]} are of the same cell.")
 
     def encode(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and header of the file.
@@ -183,7 +188,7 @@ class TableData:
         arrays, header = self.encode()
         text = {"archrep_table": json.dumps(header)}
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomically(path, lambda temporary: save_file(arrays, temporary, text))
 
 
@@ -191,12 +196,24 @@ def content_hash(header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> st
     """SHA-256 of everything a table says, whatever the order in which the file stores it."""
     digest = hashlib.sha256()
     said = {key: value for key, value in header.items() if key != "sha256"}
+    if "info" in said:  # how a file was made is not what it says
+        said["info"] = {k: v for k, v in said["info"].items() if k != "made_with"}
     digest.update(json.dumps(said, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()
+
+
+_INFO_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("name", "title", "space", "source", "licence", "citation"), str),
+    "dataset": (str, type(None)),
+    "epochs": (int, type(None)),
+    "seed": (int, str),
+    "by_class": bool,
+    "notes": tuple,
+}
 
 
 class _LazyColumns(Mapping[str, Column]):
@@ -293,6 +310,12 @@ class TableFile:
             about = self.header["columns"]
             if missing := [name for name in about if f"column.{name}" not in self.names]:
                 raise TableError(f"The table in {self.path} lacks column {missing[0]}.")
+            if wrong := [
+                name
+                for name, kinds in _INFO_TYPES.items()
+                if not isinstance(getattr(info, name), kinds)
+            ]:
+                raise TableError(f"The header of the table in {self.path} is damaged: {wrong[0]}.")
             space = get_space(info.space)
             if tuple(self.header["vocabulary"]) != tuple(space.ops):
                 raise TableError(
@@ -303,19 +326,36 @@ class TableFile:
             if "cells.ops" not in self.names:
                 whole = np.arange(space.size or 0, dtype=np.int32)
                 rows = self.array("rows") if "rows" in self.names else whole
-            return TableData(
+            data = TableData(
                 info,
                 _LazyColumns(self, about),
                 rows,
                 self._cells("cells", space.ops),
                 self._cells("reduction_cells", space.ops),
             )
+            self._check_shapes(data, space.size)
+            return data
         except ArchrepError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TableError(
                 f"The header of the table in {self.path} is damaged ({_first_line(error)})."
             ) from None
+
+    def _check_shapes(self, data: TableData, size: int | None) -> None:
+        """Refuse what would be read wrongly; reads the rows and no column."""
+        for name in data.columns:
+            length = self._open.get_slice(f"column.{name}").get_shape()[0]
+            if length != len(data):
+                raise TableError(
+                    f"Column {name} of the table in {self.path} has {length} values for "
+                    f"{len(data)} cells."
+                )
+        rows = data.rows
+        if rows is not None and len(rows):
+            whole = rows.ndim == 1 and rows.dtype.kind in "iu"
+            if not whole or rows[0] < 0 or rows[-1] >= (size or 0) or (np.diff(rows) <= 0).any():
+                raise TableError(f"The rows of the table in {self.path} are no ascending indices.")
 
     def _cells(self, prefix: str, vocabulary: tuple[str, ...]) -> CellArray | None:
         if f"{prefix}.ops" not in self.names:

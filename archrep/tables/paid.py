@@ -72,26 +72,28 @@ class Observation(NamedTuple):
         valid_accuracy: Fraction.
         train_seconds: Simulated seconds of the training; 0 for a repeat.
         repeat: Whether this cell, or one of its class, had been paid for.
+        epochs: Schedule of the training.
     """
 
     position: int
     valid_accuracy: float
     train_seconds: float
     repeat: bool
+    epochs: int | None
 
 
 class PaidQueries(ABC):
     """Queries that count.
 
-    A cell that was paid for, or one that computes the same, brings back the first answer and costs
-    nothing. Nothing here leads to a test accuracy but `report`, which is for afterwards.
+    A cell that was paid for, or one of its class, brings back the first answer and costs nothing.
+    Nothing here leads to a test accuracy but `report`, which ends the search: whoever has seen it
+    gets no further answer.
 
     Attributes:
         protocol: One of `PROTOCOLS`.
         space: The search space.
-        queries: Paid queries so far.
-        seconds: Simulated training seconds so far.
-        history: All observations in order, repeats too.
+        max_queries: Paid queries allowed, or `None` for any number.
+        max_seconds: Simulated seconds allowed, or `None` for any number.
     """
 
     protocol: str
@@ -99,18 +101,36 @@ class PaidQueries(ABC):
 
     def __init__(self, max_queries: int | None, max_seconds: float | None) -> None:
         for name, limit in (("max_queries", max_queries), ("max_seconds", max_seconds)):
-            if limit is not None and not limit > 0:
-                raise ConfigError(f"`{name}` must be positive. Got {limit}.")
+            number = isinstance(limit, (int, float, np.number)) and not isinstance(limit, bool)
+            if limit is not None and not (number and limit > 0):
+                raise ConfigError(f"`{name}` must be a positive number. Got {limit!r}.")
         self.max_queries, self.max_seconds = max_queries, max_seconds
-        self.queries, self.seconds = 0, 0.0
-        self.history: list[Observation] = []
+        self._queries, self._seconds, self._closed = 0, 0.0, False
+        self._history: list[Observation] = []
         self._paid: dict[Hashable, Observation] = {}
 
     @property
+    def queries(self) -> int:
+        """Paid queries so far."""
+        return self._queries
+
+    @property
+    def seconds(self) -> float:
+        """Simulated training seconds so far."""
+        return self._seconds
+
+    @property
+    def history(self) -> tuple[Observation, ...]:
+        """All observations in order, repeats too."""
+        return tuple(self._history)
+
+    @property
     def spent(self) -> bool:
-        """Whether the budget is used up."""
-        return (self.max_queries is not None and self.queries >= self.max_queries) or (
-            self.max_seconds is not None and self.seconds >= self.max_seconds
+        """Whether the budget is used up, or the report was made."""
+        return (
+            self._closed
+            or (self.max_queries is not None and self.queries >= self.max_queries)
+            or (self.max_seconds is not None and self.seconds >= self.max_seconds)
         )
 
     def query(self, cell: CellLike, *, epochs: int | None = None) -> Observation:
@@ -123,8 +143,10 @@ class PaidQueries(ABC):
         Raises:
             CellError: The cell is not legal here.
             UnmeasuredError: There is no record of it; nothing is charged.
-            BudgetError: The budget was used up before.
+            BudgetError: The budget was used up before, or the report was made.
         """
+        if self._closed:
+            raise BudgetError("`report` has shown test accuracy and so ended this search.")
         key, look_up = self._find(cell, epochs)
         if key in self._paid:
             observation = self._paid[key]._replace(train_seconds=0.0, repeat=True)
@@ -135,20 +157,26 @@ class PaidQueries(ABC):
                     "seconds. Got another query; check `spent` first."
                 )
             observation = self._paid[key] = look_up()
-            self.queries += 1
-            self.seconds += observation.train_seconds
-        self.history.append(observation)
+            self._queries += 1
+            self._seconds += observation.train_seconds
+        self._history.append(observation)
         return observation
 
     def report(self) -> dict[str, float | int | str | None]:
-        """What came of it, test accuracy included: the free path, for after a search.
+        """What came of it, test accuracy included; ends the search.
+
+        The incumbent is the best by validation among the cells of the longest schedule that was
+        queried. Its test accuracy is that of the schedule that the search was given.
 
         Returns:
             `protocol`, `runs` (what the table shows of several recorded runs), `queries`,
-            `seconds`, the `incumbent`'s position, its `valid_accuracy` as the search saw it, and
-            `test_accuracy` by the protocol; `None` where nothing is known.
+            `seconds`, the `incumbent`'s position, its `valid_accuracy` as the search saw it and the
+            `epochs` of that, and `test_accuracy` by the protocol; `None` where nothing is known.
         """
-        paid = [entry for entry in self.history if not entry.repeat]
+        self._closed = True
+        paid = [entry for entry in self._history if not entry.repeat]
+        longest = max((entry.epochs or 0 for entry in paid), default=0)
+        paid = [entry for entry in paid if (entry.epochs or 0) == longest]
         best = max(paid, key=lambda entry: entry.valid_accuracy, default=None)
         shown = paid
         if best is not None and PROTOCOLS[self.protocol].reports == "incumbent":
@@ -160,6 +188,7 @@ class PaidQueries(ABC):
             "seconds": self.seconds,
             "incumbent": None if best is None else best.position,
             "valid_accuracy": None if best is None else best.valid_accuracy,
+            "epochs": None if best is None else best.epochs,
             "test_accuracy": self._best_test(shown),
         }
 
@@ -217,13 +246,14 @@ class PaidTable(PaidQueries):
         self._table = table
         self._dataset, self._epochs = table.setting(dataset, epochs)
         self._shown: dict[int | None, tuple[np.ndarray, np.ndarray]] = {}
+        self._limited = max_seconds is not None
         self._figures(self._epochs)
         if table.info.seed != "mean":
             warnings.warn(
                 f"{table.info.title} shows the {table.info.seed} of its recorded runs, not their "
                 "mean; figures of this search do not compare with those under the mean.",
                 MisleadingFigureWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
 
     @property
@@ -242,7 +272,14 @@ class PaidTable(PaidQueries):
             accuracy, cost = accuracies.item(position), seconds.item(position)
             if accuracy != accuracy:
                 raise self._table.unmeasured(position)
-            return Observation(position, accuracy, cost if cost == cost else 0.0, repeat=False)
+            if cost != cost:
+                if self._limited:
+                    raise UnmeasuredError(
+                        f"{self._table.info.title} has no training time of cell {position}, and "
+                        "the budget is in seconds."
+                    )
+                cost = 0.0
+            return Observation(position, accuracy, cost, repeat=False, epochs=epochs)
 
         return (int(self._table.classes[position]), epochs), look_up
 
@@ -263,9 +300,14 @@ class PaidTable(PaidQueries):
             accuracies = view.array("valid_accuracy")
             if PROTOCOLS[self.protocol].sees == "single":
                 accuracies = self._single_runs(epochs)
-            seconds = np.zeros(len(accuracies))
+            seconds = np.full(len(accuracies), np.nan)
             if "train_seconds" in view.metrics:
                 seconds = view.array("train_seconds")
+            elif self._limited:
+                raise ConfigError(
+                    f"`max_seconds` needs training times; {self._table.info.title} has none for "
+                    f"{view.setting}. Use `max_queries`."
+                )
             self._shown[epochs] = accuracies, seconds
         return self._shown[epochs]
 
@@ -324,7 +366,9 @@ class PaidSurrogate(PaidQueries):
             result = self._surrogate.query(wanted, epochs=epochs)
             assert result.valid_accuracy is not None
             assert result.train_seconds is not None
-            return Observation(-1, result.valid_accuracy, result.train_seconds, repeat=False)
+            return Observation(
+                -1, result.valid_accuracy, result.train_seconds, repeat=False, epochs=result.epochs
+            )
 
         return (self._surrogate.key(wanted), epochs), look_up
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ PACKAGED = Path(__file__).parent / "packaged"
 def tables_folder() -> Path:
     """Folder of imported tables: `ARCHREP_TABLES`, or `archrep/tables` among the user's data."""
     if named := os.environ.get("ARCHREP_TABLES"):
-        return Path(named)
+        return Path(named).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
     else:
@@ -34,7 +35,8 @@ def table_paths() -> dict[str, Path]:
     """Files of all known tables by name; an imported one goes before one of the package."""
     found: dict[str, Path] = {}
     for folder in (PACKAGED, tables_folder()):
-        found |= {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+        files = sorted(folder.glob(f"*{SUFFIX}"))
+        found |= {path.stem: path for path in files if not path.name.startswith(".")}
     return dict(sorted(found.items()))
 
 
@@ -114,17 +116,28 @@ def store(data: Storable, folder: Path | None = None, *, replace: bool = False) 
             of that name is there and `replace` is not set.
         RunError: The disk is full or the folder cannot be written.
     """
-    name = data.info.name
-    if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
-        raise TableError(f"A table's name is of letters, digits, '-', '_' and '.'. Got {name!r}.")
-    path = (folder or tables_folder()) / f"{name}{SUFFIX}"
+    path = place_of(data.info.name, folder)
     if path.exists() and not replace and _sha256(path) != data.sha256:
         raise TableError(
-            f"Another table {name!r} is there already: {path}. Pass `--replace` to put this one in "
-            "its place, or `--name` to give it another name."
+            f"Another table {data.info.name!r} is there already: {path}. Pass `--replace` to put "
+            "this one in its place, or `--name` to give it another name."
         )
     data.save(path)
     return path
+
+
+def place_of(name: str, folder: Path | None = None) -> Path:
+    """File of a table of that name.
+
+    Raises:
+        TableError: The name cannot be a file's.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII) or name.endswith(SUFFIX):
+        raise TableError(
+            "A table's name is of letters, digits, '-', '_' and '.', begins with a letter or digit "
+            f"and does not end in {SUFFIX}. Got {name!r}."
+        )
+    return (folder or tables_folder()) / f"{name}{SUFFIX}"
 
 
 def _sha256(path: Path) -> str:
@@ -138,8 +151,9 @@ def _sha256(path: Path) -> str:
 def listing() -> Iterator[dict[str, object]]:
     """One line a known table: name, title, space, records, size, source, licence, hash, file."""
     for name, path in table_paths().items():
-        line: dict[str, object] = {"name": name, "bytes": path.stat().st_size, "file": str(path)}
+        line: dict[str, object] = {"name": name, "file": str(path)}
         try:
+            line["bytes"] = path.stat().st_size
             table = _open(path)
             line |= {
                 "title": table.info.title,
@@ -150,6 +164,6 @@ def listing() -> Iterator[dict[str, object]]:
                 "licence": table.info.licence,
                 "sha256": table.sha256,
             }
-        except ArchrepError as error:
+        except (ArchrepError, OSError) as error:
             line["problem"] = str(error)
         yield line

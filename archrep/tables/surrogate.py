@@ -37,9 +37,9 @@ from archrep.cells.cell import Cell
 from archrep.cells.darts import BLOCKS, CANDIDATES, Darts
 from archrep.cells.genotype import Genotype
 from archrep.errors import CellError, TableError, UnmeasuredError
-from archrep.files import write_atomically
-from archrep.tables.base import QueryResult
+from archrep.files import make_folder, write_atomically
 from archrep.tables.file import TableInfo, content_hash
+from archrep.tables.view import QueryResult
 
 if TYPE_CHECKING:
     from archrep.tables.paid import PaidSurrogate
@@ -182,7 +182,7 @@ class Nasbench301Surrogate:
             "sha256": self.sha256,
         }
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         text = {"archrep_surrogate": json.dumps(header)}
         write_atomically(path, lambda temporary: save_file(self._arrays, temporary, text))
 
@@ -218,7 +218,7 @@ class Nasbench301Surrogate:
             ("dataset", dataset, self.info.dataset),
             ("seed", seed, self.info.seed),
         ):
-            if given not in (None, only):
+            if given is not None and str(given).lower() != str(only):
                 raise UnmeasuredError(
                     f"{self.info.title} knows only {name}={only!r}. Got {given!r}."
                 )
@@ -429,6 +429,7 @@ class Nasbench301Surrogate:
     def paid(
         self,
         *,
+        protocol: str = "mean",
         epochs: int | None = None,
         max_queries: int | None = None,
         max_seconds: float | None = None,
@@ -439,6 +440,10 @@ class Nasbench301Surrogate:
         """
         from archrep.tables.paid import PaidSurrogate
 
+        if protocol != "mean":
+            raise UnmeasuredError(
+                f"{self.info.title} knows only protocol 'mean'. Got {protocol!r}."
+            )
         return PaidSurrogate(self, epochs=epochs, max_queries=max_queries, max_seconds=max_seconds)
 
     def key(self, cell: CellLike) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from archrep.cells.space import Space
 from archrep.errors import TableError
 from archrep.tables.columns import Column, Measure
 from archrep.tables.file import TableData, TableInfo
+from archrep.tables.keys import first_repeat
 from archrep.tabulation.result import TabulateResult
 
 
@@ -94,8 +95,7 @@ def _places(
     """Order of the rows in the table, and where they stand in the space."""
     cells = result.cells
     if space.size is None:
-        keys = cells.colour_hash()
-        if len(np.unique(keys)) != len(keys):
+        if first_repeat(cells):
             raise TableError("The list of cells holds one twice. Give each once.")
         return np.arange(len(cells)), {"cells": cells}
     rows = space.index_array(cells)

@@ -61,12 +61,34 @@ def test_an_infinite_value_is_refused():
 
 
 def test_a_curve_is_known_by_its_shape():
-    column = Column(MEASURE, np.zeros((3, 5)))
+    column = Column(MEASURE, np.zeros((3, 200)))
     assert column.name == MEASURE.name + "_curve"
     stored, about = column.encode()
-    assert Column.decode(stored, about).values.shape == (3, 5)
+    assert Column.decode(stored, about).values.shape == (3, 200)
+    with pytest.raises(TableError, match="A curve of 200 epochs must have as many values.* has 5"):
+        Column(MEASURE, np.zeros((3, 5)))
     with pytest.raises(TableError, match=r"\[M\] or \[M, E\]"):
-        Column(MEASURE, np.zeros((3, 5, 2)))
+        Column(MEASURE, np.zeros((3, 200, 2)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"metric": "x y"},
+        {"metric": "index"},
+        {"metric": 3},
+        {"dataset": 'a"'},
+        {"epochs": 0},
+        {"epochs": True},
+        {"at_epoch": -1},
+        {"seed": -5},
+        {"seed": False},
+        {"seed": "a b"},
+    ],
+)
+def test_impossible_measures_are_refused(wrong):
+    with pytest.raises(TableError, match="A column cannot be named"):
+        Measure(**{"metric": "valid_accuracy"} | wrong)
 
 
 def test_run_zero_is_not_taken_for_no_run():

@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -69,6 +70,17 @@ def test_opening_reads_no_column(path):
     assert not any("2ep" in name for name in table.columns._read)
 
 
+def test_tables_and_what_was_paid_travel_to_other_processes(path):
+    for table in (Table.open(path), Table(toy_data())):
+        table.query(11)
+        paid = table.paid(max_queries=3)
+        paid.query(11)
+        there, paid_there = pickle.loads(pickle.dumps((table, paid)))
+        assert there.query(11) == table.query(11)
+        assert paid_there.query(11).repeat
+        assert paid_there.query(3) == paid.query(3)
+
+
 def test_a_changed_byte_is_found(path):
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
@@ -115,6 +127,47 @@ def test_a_missing_file_and_other_safetensors_are_told_apart(tmp_path):
     save_file({"a": np.zeros(3)}, tmp_path / "weights.safetensors")
     with pytest.raises(TableError, match="of another kind"):
         Table.open(tmp_path / "weights.safetensors")
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_no_lying_header_ends_in_a_traceback(path, data):
+    """A well-formed file whose header says something else than its arrays."""
+    toy_data().save(path)
+    header = TableFile(path).header
+    places = [(header,), (header["info"],), (header["columns"],)]
+    places += [(about,) for about in header["columns"].values()]
+    target = data.draw(st.sampled_from(places))[0]
+    key = data.draw(st.sampled_from(sorted(target)))
+    junk = st.sampled_from([None, [], {}, "", "x", -1, 0, 3, 1.5, True, ["a"], {"metric": []}])
+    target[key] = data.draw(junk)
+    save_file(load_file(path), path, {"archrep_table": json.dumps(header)})
+    try:
+        table = Table.open(path)
+        table.query(11)
+        table.optimum()
+        table.query_array([0, 11])
+    except ArchrepError:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("column.params", lambda a: a[:3], "Column params .* has 3 values for 6 cells"),
+        ("rows", lambda a: a[::-1], "no ascending indices"),
+        ("rows", lambda a: a + 20_000, "no ascending indices"),
+        ("rows", lambda a: a.astype(np.float32), "no ascending indices"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_header_are_refused(path, name, change, message):
+    arrays = load_file(path)
+    arrays[name] = np.ascontiguousarray(change(arrays[name]))
+    save_file(arrays, path, {"archrep_table": json.dumps(TableFile(path).header)})
+    with pytest.raises(TableError, match=message):
+        Table.open(path)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -212,7 +265,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path, monkeypatch):
         open_table("nasbench999")
 
 
-@pytest.mark.parametrize("name", ["", "../up", "a b", "ä"])
+@pytest.mark.parametrize("name", ["", "..", ".x", "../up", "a b", "ä", "x.safetensors"])
 def test_a_table_needs_a_name_that_can_be_a_file(tmp_path, name):
     with pytest.raises(TableError, match="letters, digits"):
         store(toy_data(name=name), tmp_path)

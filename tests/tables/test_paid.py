@@ -50,7 +50,9 @@ def test_a_cell_of_a_class_that_was_paid_for_brings_back_the_first_answer():
 def test_the_search_sees_no_test_accuracy(table):
     paid = table.paid()
     observation = paid.query(11)
-    assert observation._fields == ("position", "valid_accuracy", "train_seconds", "repeat")
+    assert observation._fields == (
+        *("position", "valid_accuracy", "train_seconds", "repeat", "epochs"),
+    )
     public = {name for name in dir(paid) if not name.startswith("_")}
     assert public == {
         *("query", "report", "queries", "seconds", "history", "spent", "space", "measured"),
@@ -145,8 +147,40 @@ def test_an_unmeasured_cell_is_not_charged(table):
     paid = table.paid()
     with pytest.raises(UnmeasuredError, match="was not measured"):
         paid.query(1)
-    assert (paid.queries, paid.history) == (0, [])
+    assert (paid.queries, paid.history) == (0, ())
     assert np.flatnonzero(paid.measured).tolist() == ROWS.tolist()
+
+
+def test_the_report_ends_the_search(table):
+    paid = table.paid()
+    paid.query(0)
+    assert paid.report()["queries"] == 1
+    assert paid.spent
+    with pytest.raises(BudgetError, match="has shown test accuracy"):
+        paid.query(3)
+    with pytest.raises(AttributeError):
+        paid.queries = 0
+
+
+def test_the_incumbent_is_of_the_longest_schedule(table):
+    paid = table.paid()
+    paid.query(0, epochs=2)
+    assert paid.report()["epochs"] == 2
+    paid = table.paid()
+    for row in ROWS:
+        paid.query(row, epochs=2)
+    final = paid.query(3)
+    report = paid.report()
+    assert (report["incumbent"], report["epochs"]) == (3, 4)
+    assert report["valid_accuracy"] == final.valid_accuracy
+
+
+def test_a_budget_of_seconds_needs_training_times():
+    accuracy = Column(Measure(metric="valid_accuracy", dataset="a", epochs=4), np.array([0.5]))
+    table = Table(TableData.of(info(), [accuracy], rows=np.array([0])))
+    assert table.paid(max_queries=1).query(0).train_seconds == 0
+    with pytest.raises(ConfigError, match="`max_seconds` needs training times"):
+        table.paid(max_seconds=10)
 
 
 def test_a_search_that_queried_nothing_reports_nothing(table):
@@ -157,9 +191,9 @@ def test_a_search_that_queried_nothing_reports_nothing(table):
 def test_wrong_options_are_refused(table):
     with pytest.raises(UnknownNameError, match="one of mean, single, oracle. Got 'best'"):
         table.paid(protocol="best")
-    with pytest.raises(ConfigError, match="`max_queries` must be positive. Got 0"):
+    with pytest.raises(ConfigError, match="`max_queries` must be a positive number. Got 0"):
         table.paid(max_queries=0)
-    with pytest.raises(ConfigError, match="`max_seconds` must be positive. Got nan"):
+    with pytest.raises(ConfigError, match="`max_seconds` must be a positive number. Got nan"):
         table.paid(max_seconds=float("nan"))
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from toy_tables import ROWS, info, toy_data
 
-from archrep.cells import Cell, Darts, Genotype, get_space
-from archrep.errors import CellError, TableError, UnmeasuredError
+from archrep.cells import SPACES, Cell, Darts, Genotype, Space, get_space
+from archrep.errors import CellError, ConfigError, TableError, UnmeasuredError
 from archrep.tables import Column, Measure, Table, TableData
 
 SPACE = get_space("nasbench201")
@@ -112,8 +112,9 @@ def test_a_learning_curve_answers_for_every_epoch(table, data):
     assert table.query(0, epochs=2, at_epoch=1).valid_accuracy == curve[0, 0]
     assert table.query(0, epochs=2, at_epoch=2).valid_accuracy == curve[0, 1]
     assert table.query(0, epochs=2).valid_accuracy == curve[0, 1]
-    with pytest.raises(UnmeasuredError, match="no figures after epoch 3"):
-        table.query(0, epochs=2, at_epoch=3)
+    for epoch in (0, 3):
+        with pytest.raises(UnmeasuredError, match=rf"has epochs 1..2. Got at_epoch={epoch}"):
+            table.query(0, epochs=2, at_epoch=epoch)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,9 @@ def test_a_learning_curve_answers_for_every_epoch(table, data):
     [
         ({"dataset": "c"}, "Data sets of Toy table are: a, b. Got dataset='c'"),
         ({"epochs": 200}, "have 2, 4 epochs. Got epochs=200"),
-        ({"seed": 7}, "Runs of Toy table are 1, 2, max, mean. Got seed=7"),
+        ({"seed": 7}, "dataset='a', epochs=4 are 1, 2, max, mean. Got seed=7"),
+        ({"epochs": 2, "seed": 2}, "dataset='a', epochs=2 are 1, max, mean. Got seed=2"),
+        ({"at_epoch": 2}, "has no figures for dataset='a', epochs=4, seed='mean', at_epoch=2"),
         ({"seed": "median"}, "Got seed='median'"),
     ],
 )
@@ -218,6 +221,87 @@ def test_to_pandas_says_what_it_needs(table, monkeypatch):
         table.to_pandas()
 
 
+def measured(metric, value, **keys):
+    return Column(Measure(metric=metric, **keys), np.array([value]))
+
+
+def toy(*columns, **changes):
+    return Table(TableData.of(info(**changes), list(columns), rows=np.array([0])))
+
+
+def test_final_figures_never_stand_for_an_early_epoch():
+    curve = Column(
+        Measure(metric="valid_accuracy", dataset="a", epochs=4), np.array([[0.1, 0.2, 0.3, 0.4]])
+    )
+    test = measured("test_accuracy", 0.77, dataset="a", epochs=4)
+    early = toy(curve, test, measured("params", 9)).query(0, at_epoch=1)
+    assert (early.valid_accuracy, early.test_accuracy, early.params) == (0.1, None, 9)
+    with pytest.raises(UnmeasuredError, match="no figures for"):
+        toy(test).query(0, at_epoch=1)
+
+
+def test_what_is_of_this_data_set_goes_before_what_is_of_none():
+    general = measured("valid_accuracy", 0.1, seed="mean")
+    own = [measured("valid_accuracy", v, dataset="a", seed=s) for s, v in ((0, 0.8), (1, 0.9))]
+    other = measured("params", 1, epochs=4)
+    assert toy(general, *own, other).query(0).valid_accuracy == pytest.approx(0.85)
+    old = measured("valid_accuracy", 0.1, seed=0)
+    assert toy(old, own[1], other).query(0).valid_accuracy == 0.9
+
+
+def test_a_recorded_mean_keeps_a_largest_run_from_being_made_up():
+    columns = [
+        measured("valid_accuracy", 0.72, dataset="a", epochs=4, seed=888),
+        measured("valid_accuracy", 0.73, dataset="a", epochs=4, seed="mean"),
+    ]
+    with pytest.raises(UnmeasuredError, match="no figures for .*seed='max'"):
+        toy(*columns).query(0, seed="max")
+
+
+def test_whole_numbers_keep_their_sign_and_missing_ones_are_nan():
+    column = Column(Measure(metric="score"), np.array([-1, 5, -3]))
+    about = info(dataset=None, epochs=None)
+    table = Table(TableData.of(about, [column], rows=np.array([2, 4, 6])))
+    assert [table.query(row).metrics["score"] for row in (2, 4, 6)] == [-1, 5, -3]
+    assert isinstance(table.query(2).metrics["score"], int)
+    assert np.isnan(table.query_array([0, 2])["score"]).tolist() == [True, False]
+    assert np.flatnonzero(table.measured).tolist() == [2, 4, 6]
+
+
+def test_a_cell_with_any_measured_figure_is_measured():
+    columns = [
+        Column(Measure(metric="valid_accuracy"), np.array([0.5, np.nan])),
+        Column(Measure(metric="latency_seconds"), np.array([0.1, 0.2])),
+    ]
+    about = info(dataset=None, epochs=None)
+    table = Table(TableData.of(about, columns, rows=np.array([0, 1])))
+    assert table.query(1).metrics == {"latency_seconds": 0.2}
+    assert table.query(1).valid_accuracy is None
+
+
+def test_numpy_numbers_and_capitals_mean_the_same_and_truth_values_nothing(table):
+    assert table.query(3, seed=np.int64(2)) == table.query(3, seed=2)
+    assert type(table.query(3, seed=np.int64(2)).seed) is int
+    assert table.query(np.int64(3), dataset="B").dataset == "b"
+    for wrong in ({"seed": True}, {"epochs": 4.0}, {"at_epoch": "2"}, {"seed": [1]}):
+        with pytest.raises(ConfigError, match="must be a whole number"):
+            table.query(3, **wrong)
+    with pytest.raises(UnmeasuredError, match="Got dataset=1"):
+        table.query(3, dataset=1)
+
+
+def test_columns_and_arrays_cannot_be_changed(table, data):
+    for array in (
+        table.columns["params"].values,
+        table.column("params"),
+        data.columns["a_valid_accuracy_4ep_s1"].values,
+    ):
+        assert not array.flags.writeable
+    mine = np.array([0.5])
+    Column(Measure(metric="valid_accuracy"), mine)
+    mine[0] = 0.6  # the caller's own array stays the caller's
+
+
 # Spaces that are not enumerated -----------------------------------------------------------------
 
 
@@ -277,6 +361,48 @@ def test_rows_that_do_not_fit_are_refused(rows, message):
     column = Column(Measure(metric="valid_accuracy"), np.array([0.1, 0.2, 0.3]))
     with pytest.raises(TableError, match=message):
         TableData.of(info(dataset=None, epochs=None), [column], rows=np.array(rows))
+
+
+def test_two_records_of_one_class_or_one_cell_are_refused():
+    classes = SPACE.topology_classes()
+    rows = np.flatnonzero(classes == np.bincount(classes).argmax())[:2]
+    column = Column(Measure(metric="valid_accuracy"), np.array([0.1, 0.2]))
+    with pytest.raises(TableError, match="one record of each class"):
+        TableData.of(info(dataset=None, epochs=None, by_class=True), [column], rows=rows)
+    cells = Darts().sample_array(1, seed=0)[[0, 0]]
+    with pytest.raises(TableError, match="Records 0 and 1 are of the same cell"):
+        TableData.of(info(space="darts", dataset=None, epochs=None), [column], cells=cells)
+
+
+def test_cells_with_equal_hashes_are_told_apart():
+    class Layers(Space):
+        name, title, ops, max_nodes = "layers-of-a-test", "Layers", ("in", "a", "out"), 10
+
+        def problems(self, cell):
+            return []
+
+        parse = format = sample = neighbours = None
+
+    def cell(pairs):
+        ends = [(0, v) for v in range(1, 5)] + [(v, 9) for v in range(5, 9)]
+        return Cell(("in", *"a" * 8, "out"), (*ends, *pairs))
+
+    ring = [(1, 5), (1, 6), (2, 6), (2, 7), (3, 7), (3, 8), (4, 8), (4, 5)]
+    two = [(1, 5), (1, 6), (2, 5), (2, 6), (3, 7), (3, 8), (4, 7), (4, 8)]
+    one, other = cell(ring), cell(two)
+    assert not one.is_isomorphic(other)
+    space = Layers()
+    SPACES[space.name] = space
+    try:
+        assert len(set(space.pack([one, other]).colour_hash().tolist())) == 1
+        about = info(space=space.name, dataset=None, epochs=None)
+        column = measured("valid_accuracy", 0.123)
+        table = Table(TableData.of(about, [column], cells=space.pack([one])))
+        assert table.query(one).valid_accuracy == 0.123
+        with pytest.raises(UnmeasuredError, match="holds 1 cells"):
+            table.query(other)
+    finally:
+        del SPACES[space.name]
 
 
 def test_two_columns_of_one_name_are_refused():

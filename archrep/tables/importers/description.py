@@ -16,6 +16,7 @@ from archrep.errors import ArchrepError, CellError, TableError
 from archrep.tables.columns import Column, Measure
 from archrep.tables.file import TableData, TableInfo
 from archrep.tables.importers.base import Importer, Report
+from archrep.tables.keys import first_repeat
 
 if TYPE_CHECKING:
     import pyarrow
@@ -155,8 +156,10 @@ def _check(given: dict[str, Any], known: dict[str, Any], prefix: str) -> list[st
         if key not in known
     ]
     for key, kind in known.items():
-        wrong = key in given and (not isinstance(given[key], kind) or given[key] is True)
-        if wrong and kind is not bool:
+        if key not in given:
+            continue
+        is_bool = isinstance(given[key], bool)
+        if is_bool != (kind is bool) or not isinstance(given[key], kind):
             kinds = kind if isinstance(kind, tuple) else (kind,)
             expected = " or ".join(k.__name__ for k in kinds)
             problems.append(f"`{prefix}{key}` must be of {expected}. Got {given[key]!r}.")
@@ -203,12 +206,15 @@ def _column(rows: pyarrow.Table, name: str, spec: dict[str, Any], path: Path) ->
     if spec["metric"].endswith("accuracy") and not spec.get("unit"):
         raise TableError(f"`columns.{name}.unit` must say 'fraction' or 'percent'.")
     values = values * UNITS[unit]
-    if spec["metric"].endswith("accuracy") and (np.nan_to_num(values) > 1).any():
-        raise TableError(
-            f"Column {name!r} of {path} has an accuracy of {np.nanmax(values):g}: more than 1. "
-            f"Its unit is {unit!r}; is it 'percent'?"
-        )
-    if np.isfinite(values).all() and (values == np.rint(values)).all() and unit == "count":
+    if spec["metric"].endswith("accuracy"):
+        known = values[~np.isnan(values)]
+        if ((known < 0) | (known > 1)).any():
+            odd = known[(known < 0) | (known > 1)][0]
+            raise TableError(
+                f"Column {name!r} of {path} has an accuracy of {odd:g}: not of 0 to 1. "
+                f"Its unit is {unit!r}; is it 'percent'?"
+            )
+    if unit == "count" and (np.abs(values) < 2**53).all() and (values == np.rint(values)).all():
         values = values.astype(np.int64)
     keys = ("metric", "dataset", "epochs", "at_epoch", "seed")
     measure = Measure(**{k: spec[k] for k in keys if k in spec})
@@ -230,8 +236,8 @@ def _place(space: Space, texts: list[str], path: Path) -> tuple[np.ndarray, dict
         raise TableError(f"{path} mixes cells and genotypes.")
     parts: list[CellArray] = [space.pack(list(part)) for part in zip(*pairs, strict=True)]
     names = ("cells", "reduction_cells")
-    keys = np.stack([part.colour_hash() for part in parts], 1)
-    _refuse_twice(np.unique(keys, axis=0, return_inverse=True)[1].ravel(), texts, path)
+    if pair := first_repeat(*parts):
+        raise _twice([pair[0] + 1, pair[1] + 1], texts[pair[0]], path)
     return np.arange(len(texts)), dict(zip(names, parts, strict=False))
 
 
@@ -247,11 +253,14 @@ def _refuse_twice(keys: np.ndarray, texts: list[str], path: Path) -> None:
     _, first, count = np.unique(keys, return_index=True, return_counts=True)
     if (count > 1).any():
         n = int(first[count > 1][0])
-        rows = [str(k + 1) for k in np.flatnonzero(keys == keys[n])[:_ROWS_NAMED]]
-        raise TableError(
-            f"Rows {', '.join(rows)} of {path} are the same cell ({texts[n][:80]}). Keep one, or "
-            "give each run a column of its own with its `seed`."
-        )
+        raise _twice((np.flatnonzero(keys == keys[n])[:_ROWS_NAMED] + 1).tolist(), texts[n], path)
+
+
+def _twice(rows: list[int], text: str, path: Path) -> TableError:
+    return TableError(
+        f"Rows {', '.join(map(str, rows))} of {path} are the same cell ({text[:80]}). Keep one, or "
+        "give each run a column of its own with its `seed`."
+    )
 
 
 IMPORTER = Importer("a table of your own described in TOML", recognise, convert)

@@ -50,7 +50,9 @@ def test_parquet_and_curves_are_read(folder):
     rows = {"arch": ["6111", "3"], "acc": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]}
     parquet.write_table(pa.table(rows), folder / "results.parquet")
     (folder / "table.toml").write_text(
-        EXAMPLE.replace("results.csv", "results.parquet").replace("percent", "fraction")
+        EXAMPLE.replace("results.csv", "results.parquet")
+        .replace("percent", "fraction")
+        .replace("epochs = 50", "epochs = 3")
     )
     (data,) = import_file(folder / "table.toml")
     assert Table(data).query(3, at_epoch=2).valid_accuracy == 0.5
@@ -72,7 +74,7 @@ def test_genotypes_are_read(folder):
         ('space = "nasbench201"', 'space = "chains"', "For a space of your own: `archrep --import"),
         ('cell = "arch"', 'cell = "cells"', "has no column 'cells'. It has arch, acc, hours"),
         ("[columns.acc]", "[columns.accuracy]", "has no column 'accuracy'"),
-        ('unit = "percent"', 'unit = "fraction"', "91.5: more than 1. .* is it 'percent'"),
+        ('unit = "percent"', 'unit = "fraction"', "of 91.5: not of 0 to 1. .* is it 'percent'"),
         ('unit = "percent"', "", "must say 'fraction' or 'percent'"),
         ('unit = "percent"', 'unit = "parsec"', "unit` must be one of fraction, percent"),
         ('metric = "valid_accuracy"', "", "`columns.acc.metric` is missing"),
