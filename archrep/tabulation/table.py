@@ -50,8 +50,9 @@ def to_table(
             _accuracy("train", result.train_accuracy[:, run], counts["train"], key),
             Column(Measure(metric="train_seconds", **key), result.train_seconds[:, run]),
         ]
-    columns.append(Column(Measure(metric="params"), result.params))
-    columns.append(Column(Measure(metric="macs"), result.macs))
+    for metric, counts_of in (("params", result.params), ("macs", result.macs)):
+        small = counts_of.astype(np.min_scalar_type(counts_of.max()))
+        columns.append(Column(Measure(metric=metric), small))
     order, where = _places(result, space, by_class)
     columns = [Column(c.measure, c.values[order], c.grid, c.note) for c in columns]
     machine = about["environment"]

@@ -1,6 +1,6 @@
 """The Parquet collection of published benchmark results: nine tables from eight files.
 
-Each file is described by one or two `Sheet`s: how a row names its cell, and which column becomes
+Each file is described by one or two of `Sheet`: how a row names its cell, and what column becomes
 which measure. The files hold float32, accuracies of NAS-Bench-101 as fractions and all others in
 percent; here they become fractions, seconds, joules and counts. Accuracies are counts of right
 answers and are put back on their grid, so that 91.60667 percent is 0.91606666... again.
