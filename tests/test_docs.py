@@ -21,7 +21,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(
     r"(?:^<!-- *(?P<mark>[^\n]*?) *-->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
 )
-MAY_STAY_UNRUN = re.compile(r"\bmake \w|pip install|cuda|tables download|tables build digits|import duckdb")
+MAY_STAY_UNRUN = re.compile(
+    r"\bmake \w|pip install|cuda|tables download|tables build digits|import duckdb"
+)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ def open_table(name: str | Path) -> Table | Nasbench301Surrogate:
         TableError: The file is damaged, or made by a newer archrep.
 
     Example:
-        >>> open_table("digits").query(6111).params                          # doctest: +SKIP
+        >>> open_table("digits").query(6111).dataset
+        'digits'
     """
     path = Path(name)
     if path.suffix == SUFFIX or os.sep in str(name):

@@ -131,7 +131,7 @@ def test_foreign_files_without_a_config_are_not_overwritten(tmp_path):
 
 def test_two_processes_cannot_share_a_directory(tmp_path):
     with (
-        pretrain_module._locked(tmp_path),
+        locked_folder(tmp_path),
         pytest.raises(RunError, match="Another process"),
     ):
         pretrain(small(), out=tmp_path)
