@@ -15,6 +15,7 @@ from archrep import EmbeddingTable, PretrainConfig, load_encoder, preset_config,
 from archrep.cells import get_space
 from archrep.encoder import pretrain as pretrain_module
 from archrep.errors import ConfigError, RunError, UnknownNameError
+from archrep.files import locked_folder
 
 REQUIRED = [
     "space",
