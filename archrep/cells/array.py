@@ -184,10 +184,23 @@ _BLOCK = 4096  # cells at a time, so that everything stays in the cache of the p
 
 
 def _colour_hash(cells: CellArray, rounds: int) -> np.ndarray:
-    used = (cells.ops != PAD).T  # [V, N], like everything below
     links = [(i, j, cells.edge(i, j)) for i, j in node_pairs(cells.max_nodes)]
-    masks = [(i, j, -present.astype(np.uint64)) for i, j, present in links if present.any()]
-    colour = _mix(cells.ops.T.astype(np.uint64) + _ODD[0]) * used
+    return hash_graphs(cells.ops, [link for link in links if link[2].any()], rounds)
+
+
+def hash_graphs(
+    ops: np.ndarray, links: Iterable[tuple[int, int, np.ndarray]], rounds: int = 6
+) -> np.ndarray:
+    """`CellArray.colour_hash` of graphs whose nodes stand in any order, `[N]` of uint64.
+
+    Args:
+        ops: Operation codes `[N, V]`; `PAD` for a slot without a node, wherever it stands.
+        links: Pairs of nodes i, j and which graphs have the edge i -> j, `[N]` of bool.
+        rounds: See `CellArray.colour_hash`.
+    """
+    used = (ops != PAD).T  # [V, N], like everything below
+    masks = [(i, j, -present.astype(np.uint64)) for i, j, present in links]
+    colour = _mix(ops.T.astype(np.uint64) + _ODD[0]) * used
     for _ in range(rounds):
         as_pred, as_succ = _mix(colour * _ODD[1]), _mix(colour * _ODD[2])
         preds, succs = np.full_like(colour, _ODD[4]), np.full_like(colour, _ODD[5])

@@ -180,6 +180,14 @@ class NasBench201(Space):
             if op != cell.ops[v]
         ]
 
+    def neighbour_rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        codes = np.load(_ORDER_FILE)[np.asarray(rows)]  # spellings, numbers of six digits to base 5
+        weight = 5 ** np.arange(5, -1, -1)
+        digits = codes[:, None] // weight % 5
+        others = (digits[..., None] + np.arange(1, 5)) % 5 - digits[..., None]  # [Q, 6, 4]
+        found = _row_of_code()[codes[:, None] + (others * weight[:, None]).reshape(len(codes), 24)]
+        return np.sort(found, 1).ravel(), np.arange(0, 24 * len(codes) + 1, 24)
+
     # Cost -------------------------------------------------------------------------------------
 
     def params(self, cells: CellArray, classes: int = 10) -> np.ndarray:

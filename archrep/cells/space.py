@@ -221,6 +221,23 @@ class Space(ABC):
         self.validate(cell)
         return int(self.index_array(self.pack([cell]))[0])
 
+    def neighbour_rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`neighbours` of many cells of `enumerate`, as rows of it.
+
+        Args:
+            rows: Cells, `[Q]`.
+
+        Returns:
+            The neighbours of all of them, one cell after the other, `[M]`, ascending for each; and
+            where those of each begin and the last end, `[Q + 1]`.
+        """
+        cells = self.enumerate()
+        found = [
+            np.unique(self.index_array(self.pack(self.neighbours(cells[int(row)])))) for row in rows
+        ]
+        ends = np.cumsum([0, *map(len, found)])
+        return np.concatenate([np.zeros(0, np.int64), *found]), ends
+
     def topology_classes(self) -> np.ndarray:
         """First cell that computes the same as each cell, `[size]`; each its own, unless known.
 

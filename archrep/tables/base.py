@@ -491,6 +491,7 @@ class Table:
         seed: int = 0,
         max_queries: int | None = None,
         max_seconds: float | None = None,
+        charge_repeats: bool = False,
     ) -> PaidTable:
         """The same table as a search sees it: validation only, and every query is paid for.
 
@@ -506,6 +507,7 @@ class Table:
             seed=seed,
             max_queries=max_queries,
             max_seconds=max_seconds,
+            charge_repeats=charge_repeats,
         )
 
     def __repr__(self) -> str:

@@ -85,7 +85,8 @@ class Observation(NamedTuple):
 class PaidQueries(ABC):
     """Queries that count.
 
-    A cell that was paid for, or one of its class, brings back the first answer and costs nothing.
+    A cell that was paid for, or one of its class, brings back the first answer and costs nothing,
+    unless `charge_repeats` is set.
     Nothing here leads to a test accuracy but `report`, which ends the search: whoever has seen it
     gets no further answer.
 
@@ -94,17 +95,21 @@ class PaidQueries(ABC):
         space: The search space.
         max_queries: Paid queries allowed, or `None` for any number.
         max_seconds: Simulated seconds allowed, or `None` for any number.
+        charge_repeats: Whether a repeat counts and costs like the first query.
     """
 
     protocol: str
     space: Space
 
-    def __init__(self, max_queries: int | None, max_seconds: float | None) -> None:
+    def __init__(
+        self, max_queries: int | None, max_seconds: float | None, charge_repeats: bool = False
+    ) -> None:
         for name, limit in (("max_queries", max_queries), ("max_seconds", max_seconds)):
             number = isinstance(limit, (int, float, np.number)) and not isinstance(limit, bool)
             if limit is not None and not (number and limit > 0):
                 raise ConfigError(f"`{name}` must be a positive number. Got {limit!r}.")
         self.max_queries, self.max_seconds = max_queries, max_seconds
+        self.charge_repeats = charge_repeats
         self._queries, self._seconds, self._closed = 0, 0.0, False
         self._history: list[Observation] = []
         self._paid: dict[Hashable, Observation] = {}
@@ -148,7 +153,7 @@ class PaidQueries(ABC):
         if self._closed:
             raise BudgetError("`report` has shown test accuracy and so ended this search.")
         key, look_up = self._find(cell, epochs)
-        if key in self._paid:
+        if key in self._paid and not self.charge_repeats:
             observation = self._paid[key]._replace(train_seconds=0.0, repeat=True)
         else:
             if self.spent:
@@ -156,7 +161,8 @@ class PaidQueries(ABC):
                     f"The budget is used up: {self.queries} queries, {self.seconds:.0f} simulated "
                     "seconds. Got another query; check `spent` first."
                 )
-            observation = self._paid[key] = look_up()
+            observation = self._paid.get(key) or look_up()
+            self._paid[key] = observation
             self._queries += 1
             self._seconds += observation.train_seconds
         self._history.append(observation)
@@ -218,6 +224,7 @@ class PaidTable(PaidQueries):
         seed: Fixes which run `"single"` shows of which cell.
         max_queries: Paid queries allowed, or `None` for any number.
         max_seconds: Simulated seconds allowed; the query that passes them is still answered.
+        charge_repeats: Whether a repeat counts and costs like the first query.
 
     Raises:
         UnknownNameError: No such protocol.
@@ -236,8 +243,9 @@ class PaidTable(PaidQueries):
         seed: int = 0,
         max_queries: int | None = None,
         max_seconds: float | None = None,
+        charge_repeats: bool = False,
     ) -> None:
-        super().__init__(max_queries, max_seconds)
+        super().__init__(max_queries, max_seconds, charge_repeats)
         if protocol not in PROTOCOLS:
             raise UnknownNameError(
                 f"Protocol must be one of {', '.join(PROTOCOLS)}. Got {protocol!r}."
@@ -336,6 +344,7 @@ class PaidSurrogate(PaidQueries):
         epochs: Epochs of a training; by default the surrogate's. `query` may ask for others.
         max_queries: Paid queries allowed, or `None` for any number.
         max_seconds: Predicted seconds allowed; the query that passes them is still answered.
+        charge_repeats: Whether a repeat counts and costs like the first query.
 
     Raises:
         ConfigError: A budget is not positive.
@@ -350,8 +359,9 @@ class PaidSurrogate(PaidQueries):
         epochs: int | None = None,
         max_queries: int | None = None,
         max_seconds: float | None = None,
+        charge_repeats: bool = False,
     ) -> None:
-        super().__init__(max_queries, max_seconds)
+        super().__init__(max_queries, max_seconds, charge_repeats)
         self.space = surrogate.space
         self._surrogate, self._epochs = surrogate, epochs
 

@@ -433,6 +433,7 @@ class Nasbench301Surrogate:
         epochs: int | None = None,
         max_queries: int | None = None,
         max_seconds: float | None = None,
+        charge_repeats: bool = False,
     ) -> PaidSurrogate:
         """The same as a search sees it: every query is paid for, isomorphic repeats are not.
 
@@ -444,7 +445,7 @@ class Nasbench301Surrogate:
             raise UnmeasuredError(
                 f"{self.info.title} knows only protocol 'mean'. Got {protocol!r}."
             )
-        return PaidSurrogate(self, epochs=epochs, max_queries=max_queries, max_seconds=max_seconds)
+        return PaidSurrogate(self, epochs=epochs, max_queries=max_queries, max_seconds=max_seconds, charge_repeats=charge_repeats)
 
     def key(self, cell: CellLike) -> tuple[str, str]:
         """Fingerprints of the normal and the reduction cell: equal for isomorphic genotypes."""

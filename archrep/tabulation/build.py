@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from archrep.cells.array import CellArray
-from archrep.devices import environment
+from archrep.devices import environment, one_thread
 from archrep.errors import CellError, ConfigError, RunError
 from archrep.files import locked_folder, read_json, write_json
 from archrep.tabulation.chunks import Job, train_chunk
@@ -30,7 +30,7 @@ from archrep.tabulation.cost import network_cost
 from archrep.tabulation.images import TRAIN, ImageData
 from archrep.tabulation.plan import check_trainable
 from archrep.tabulation.result import RESULT_FILE, TabulateResult, load_arrays
-from archrep.tabulation.workers import one_thread, run_workers
+from archrep.tabulation.workers import run_workers
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -15,17 +14,6 @@ import torch
 
 from archrep.errors import ArchrepError, RunError
 from archrep.tabulation.chunks import Job, train_chunk
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread: sums in a fixed order, and parallel work is left to processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def run_workers(job: Job, todo: list[int], workers: int, advance: Callable[[int], None]) -> None:

@@ -1,0 +1,592 @@
+"""Searches: the one loop that pays for queries, run for many seeds at once.
+
+    seeds -> blocks of seeds -> (processes or machines, by joblib) -> traces -> summary.json
+
+The runs of a block go on in lockstep, as one `Strategy`. A run directory holds `config.json`,
+`block-*.parquet` for the blocks that are done, `block-*.state.npz` for those that were begun,
+`traces.parquet` and, last of all, `summary.json`, whose presence means that the run is finished.
+A killed run goes on from there, and its result is the same, whatever the number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archrep.candidates import Candidates
+from archrep.cells.cell import Cell
+from archrep.errors import ArchrepError, ConfigError, MisleadingFigureWarning, RunError
+from archrep.files import locked_folder, read_json, write_atomically, write_json
+from archrep.results import Traces, summarise
+from archrep.strategies import Strategy, get_strategy, settings
+from archrep.tables.base import Table
+from archrep.tables.paid import PROTOCOLS, PaidQueries
+from archrep.tables.registry import open_table
+
+if TYPE_CHECKING:
+    from archrep.tables.surrogate import Nasbench301Surrogate
+
+STALLED = 2_000
+"""Answers in a row that a run knew already, after which it is taken to be at its end."""
+
+SECONDS_BETWEEN_CHECKPOINTS = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Many runs of one strategy on one table: everything that decides their result."""
+
+    table: str
+    """Name or file of a table or surrogate."""
+    strategy: str = "random"
+    """Name of a strategy."""
+    preset: str | None = None
+    """Named settings of the strategy; `None` for its defaults."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings that differ from those."""
+    encoding: str = "archrep"
+    """What a model sees of a cell; see `archrep.encodings.encode`."""
+    dataset: str | None = None
+    """Data set; `None` for the table's."""
+    epochs: int | None = None
+    """Training schedule whose validation accuracy a search sees; `None` for the table's."""
+    report_epochs: int | None = None
+    """Training schedule whose accuracies are reported; `None` for the table's."""
+    protocol: str = "mean"
+    """One of `mean`, `single`, `oracle`."""
+    queries: int | None = None
+    """Paid queries of a run."""
+    seconds: float | None = None
+    """Simulated seconds of a run; the query that passes them still counts."""
+    runs: int = 500
+    """Independent runs."""
+    seed: int = 0
+    """Of the first run; the others count on."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            f"`runs` must be at least 1. Got {self.runs}.": self.runs >= 1,
+            f"`seed` must not be negative. Got {self.seed}.": self.seed >= 0,
+            f"`queries` must be at least 1. Got {self.queries}.": (
+                self.queries is None or self.queries >= 1
+            ),
+            f"`seconds` must be positive. Got {self.seconds}.": (
+                self.seconds is None or self.seconds > 0
+            ),
+            "A search needs a budget: `queries`, `seconds` or both. Got neither.": (
+                self.queries is not None or self.seconds is not None
+            ),
+            f"`protocol` must be one of {', '.join(PROTOCOLS)}. Got {self.protocol!r}.": (
+                self.protocol in PROTOCOLS
+            ),
+        }
+        if problems := [problem for problem, fine in checks.items() if not fine]:
+            raise ConfigError("\n".join(problems))
+        settings(get_strategy(self.strategy), self.preset, self.settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SearchConfig:
+        """Config of plain values.
+
+        Raises:
+            ConfigError: A field is unknown, or a value impossible.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(f"Unknown settings {unknown}; known are {sorted(known)}.")
+        return cls(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A search with everything that it needs, ready to be sent to another process.
+
+    Attributes:
+        config: What to do.
+        table: Where queries are answered.
+        candidates: What may be proposed.
+        device: Where models are computed.
+    """
+
+    config: SearchConfig
+    table: Table | Nasbench301Surrogate
+    candidates: Candidates
+    device: str = "cpu"
+
+    @property
+    def strategy(self) -> type[Strategy]:
+        """The strategy's class."""
+        return get_strategy(self.config.strategy)
+
+    def make(self, seeds: Sequence[int]) -> Strategy:
+        """The strategy, one run a seed."""
+        config = self.config
+        chosen = settings(self.strategy, config.preset, config.settings)
+        strategy = self.strategy(self.candidates, seeds=seeds, config=chosen)
+        strategy.to(self.device)
+        return strategy
+
+    def paid(self, seed: int, charge_repeats: bool) -> PaidQueries:
+        """What answers the queries of one run."""
+        config = self.config
+        budget = {"max_queries": config.queries, "max_seconds": config.seconds}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MisleadingFigureWarning)  # `search` has warned once
+            if isinstance(self.table, Table):
+                return self.table.paid(
+                    protocol=config.protocol,
+                    dataset=config.dataset,
+                    epochs=config.epochs,
+                    seed=seed,
+                    charge_repeats=charge_repeats,
+                    **budget,
+                )
+            return self.table.paid(
+                protocol=config.protocol,
+                epochs=config.epochs,
+                charge_repeats=charge_repeats,
+                **budget,
+            )
+
+    def cell(self, row: int) -> int | Cell:
+        """What a query of a candidate is made of."""
+        positions = self.candidates.positions
+        return self.candidates.cells[row] if positions is None else int(positions[row])
+
+    def position(self, row: int) -> int:
+        """Name of a candidate in a trace: its position in the table, or its row without one."""
+        positions = self.candidates.positions
+        return row if positions is None else int(positions[row])
+
+
+class Block:
+    """Some runs of a job, in lockstep: `step` until `done`."""
+
+    def __init__(self, job: Job, seeds: Sequence[int]) -> None:
+        self.job, self.seeds = job, list(seeds)
+        self.strategy = job.make(seeds)
+        charge = self.strategy.config.charge_repeats
+        self.paid = [job.paid(seed, charge) for seed in seeds]
+        self.active = np.arange(len(seeds))
+        self.known_in_a_row = np.zeros(len(seeds), np.int64)
+        self.rows: list[list[tuple[int, int, int, float, float, int, int]]] = [[] for _ in seeds]
+
+    @property
+    def done(self) -> bool:
+        """Whether all runs have spent their budget."""
+        return not len(self.active)
+
+    @property
+    def queries(self) -> int:
+        """Paid queries of all runs so far."""
+        return sum(map(len, self.rows))
+
+    def step(self) -> None:
+        """Ask, pay and tell once in every active run."""
+        asked = self.strategy.ask()
+        count = asked.rows.shape[1]
+        if self.job.config.queries is not None:  # nothing is asked for that nobody can pay
+            left = max(self.job.config.queries - self.paid[run].queries for run in self.active)
+            count = min(count, left)
+        rows = asked.rows[:, :count]
+        values = np.full(rows.shape, np.nan)
+        for place, run in enumerate(self.active.tolist()):
+            for k, row in enumerate(rows[place].tolist()):
+                if self.paid[run].spent:
+                    break
+                epochs = None if asked.epochs is None else int(asked.epochs[place, k])
+                values[place, k] = self._pay(run, row, epochs)
+        complete = ~np.isnan(values).any(1)  # a budget of seconds may end within a batch
+        if not complete.all():
+            self._finish(~complete)
+        if self.done:
+            return
+        self.strategy.tell(rows[complete], values[complete])
+        recommended = self.strategy.recommend()
+        if recommended is not None:
+            for run, row in zip(self.active.tolist(), recommended.tolist(), strict=True):
+                self.rows[run][-1] = (*self.rows[run][-1][:6], self.job.position(row))
+        ended = np.array([self.paid[run].spent for run in self.active])
+        ended |= self.known_in_a_row[self.active] > STALLED
+        if ended.any():
+            self._finish(ended)
+
+    def _pay(self, run: int, row: int, epochs: int | None) -> float:
+        paid = self.paid[run]
+        answer = paid.query(self.job.cell(row), epochs=epochs)
+        if answer.repeat:
+            self.known_in_a_row[run] += 1
+        else:
+            self.known_in_a_row[run] = 0
+            where = self.job.position(row)
+            self.rows[run].append(
+                (
+                    *(self.seeds[run], paid.queries, where, answer.valid_accuracy),
+                    *(paid.seconds, answer.epochs or 0, -1),
+                )
+            )
+        return answer.valid_accuracy
+
+    def _finish(self, ended: np.ndarray) -> None:
+        self.active = self.active[~ended]
+        if len(self.active):
+            self.strategy.keep(~ended)
+
+    def traces(self) -> Traces:
+        """Everything paid for so far."""
+        return Traces.of_rows([row for rows in self.rows for row in rows])
+
+    # Checkpoints ----------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write where the block stands, atomically."""
+        state = {f"strategy/{name}": part for name, part in self.strategy.state().items()}
+        rows = json.dumps(self.rows)
+        arrays = {"active": self.active, "known": self.known_in_a_row, "rows": np.array(rows)}
+
+        def write(temporary: Path) -> None:
+            with open(temporary, "wb") as file:
+                np.savez(file, **arrays, **state)  # type: ignore[arg-type]
+
+        write_atomically(path, write)
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote; queries are asked again, which costs nothing new.
+
+        Raises:
+            RunError: The file is damaged, or of another search.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = dict(stored)
+            self.rows = [[tuple(row) for row in rows] for rows in json.loads(str(arrays["rows"]))]
+            for run, rows in enumerate(self.rows):
+                for row in rows:
+                    cell = row[2] if self.job.candidates.positions is not None else self.job.cell(row[2])
+                    self.paid[run].query(cell, epochs=row[5] or None)
+            going = np.isin(np.arange(len(self.seeds)), arrays["active"])
+            self.active, self.known_in_a_row = arrays["active"], arrays["known"]
+            self.strategy.keep(going)
+            self.strategy.load_state(
+                {
+                    name.removeprefix("strategy/"): part
+                    for name, part in arrays.items()
+                    if name.startswith("strategy/")
+                }
+            )
+        except (OSError, ValueError, KeyError, EOFError, RunError) as error:
+            reason = (str(error).splitlines() or [""])[0][:120]
+            raise RunError(
+                f"Expected a checkpoint of this search in {path}, and it cannot be used: {reason} "
+                "Delete it; its runs then begin anew."
+            ) from None
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """What a search reports now and then.
+
+    Attributes:
+        done: Paid queries.
+        total: Queries in all, or `None` where the budget is in seconds.
+        runs_done: Finished runs.
+        runs: Runs in all.
+        seconds_left: At the rate so far; infinite at the start.
+    """
+
+    done: int
+    total: int | None
+    runs_done: int
+    runs: int
+    seconds_left: float
+
+
+def run_block(
+    job: Job, seeds: Sequence[int], checkpoint: str | None = None
+) -> tuple[Traces, dict[int, str]]:
+    """Traces of some runs, and what went wrong in those that failed, by seed.
+
+    Args:
+        job: What to do.
+        seeds: One a run.
+        checkpoint: File to go on from, if it is there, and to keep up to date; deleted by the
+            caller.
+    """
+    from archrep.devices import one_thread
+
+    path = None if checkpoint is None else Path(checkpoint)
+    with one_thread():
+        try:
+            return _run(job, seeds, path), {}
+        except RunError:
+            raise  # a full disk, a damaged checkpoint: nothing that leaving out a seed would mend
+        except Exception as error:  # one run must not take the others with it
+            if len(seeds) == 1:
+                return Traces.of_rows([]), {seeds[0]: f"{type(error).__name__}: {error}"}
+        parts, failed = [], {}
+        for seed in seeds:  # alone, each run is what it was beside the others
+            traces, problems = run_block(job, [seed])
+            parts.append(traces)
+            failed |= problems
+        return Traces.concatenate(parts), failed
+
+
+def _run(job: Job, seeds: Sequence[int], checkpoint: Path | None) -> Traces:
+    block = Block(job, seeds)
+    if checkpoint is not None and checkpoint.exists():
+        block.load(checkpoint)
+    saved = time.monotonic()
+    while not block.done:
+        block.step()
+        if checkpoint is None:
+            continue
+        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            block.save(checkpoint)
+            saved = time.monotonic()
+    return block.traces()
+
+
+def prepare(config: SearchConfig, *, embeddings: str | Path | None = None, device: str = "cpu") -> Job:
+    """Open the table, list the candidates and encode them.
+
+    Args:
+        config: The search.
+        embeddings: For a space that is not enumerated: run directory of `archrep pretrain`, or its
+            embeddings file, whose cells are the candidates.
+        device: Where models are computed.
+
+    Raises:
+        ArchrepError: The table, the encoding or the strategy cannot be used together.
+    """
+    from archrep.encodings import encode
+
+    table = open_table(config.table)
+    strategy = get_strategy(config.strategy)
+    if isinstance(table, Table):
+        table.setting(config.dataset, config.report_epochs)
+        candidates = Candidates.of_table(table, dataset=config.dataset, epochs=config.epochs)
+        if table.info.seed != "mean":
+            warnings.warn(
+                f"{table.info.title} shows the {table.info.seed} of its recorded runs, not their "
+                "mean; figures of this search do not compare with those under the mean.",
+                MisleadingFigureWarning,
+                stacklevel=2,
+            )
+    else:
+        from archrep.embeddings import EmbeddingTable
+
+        if embeddings is None:
+            raise ConfigError(
+                f"{table.info.title} answers for any cell of {table.space.title}, which cannot be "
+                "listed. Name a run of `archrep pretrain` whose cells are to be searched: "
+                "`--candidates RUN`."
+            )
+        path = Path(embeddings)
+        stored = EmbeddingTable.load(path / "embeddings.safetensors" if path.is_dir() else path)
+        if stored.space != table.space.name:
+            raise RunError(f"Expected embeddings of {table.space.title} in {path}.")
+        candidates = Candidates.of_cells(table.space, stored.cells).with_features(
+            stored.embeddings, path.name
+        )
+    if strategy.needs_features and candidates.features is None:
+        candidates = encode(candidates, config.encoding)
+    return Job(config, table, candidates, device)
+
+
+def search(
+    config: SearchConfig | Job,
+    *,
+    out: str | Path,
+    workers: int | None = None,
+    resume: bool = False,
+    block: int | None = None,
+    report: Callable[[SearchProgress], None] = lambda progress: None,
+) -> dict[str, Any]:
+    """Run every seed and write a run directory.
+
+    Work is spread by joblib, over the processes of this machine or, inside
+    `joblib.parallel_config(backend=...)`, over those of a cluster.
+
+    Args:
+        config: The search, or one that `prepare` made ready.
+        out: Run directory, made if it does not exist.
+        workers: Processes; `None` for one a core.
+        resume: Go on with the search in `out`; a finished one is returned as it is.
+        block: Runs in lockstep; the result does not depend on it.
+        report: Called now and then.
+
+    Returns:
+        The summary.
+
+    Raises:
+        ArchrepError: The table, the encoding or the strategy cannot be used together.
+        RunError: `out` holds another search, or this one without `resume`; or another process is
+            writing it.
+    """
+    import joblib
+
+    from archrep.devices import environment, resolve_device
+
+    job = config if isinstance(config, Job) else prepare(config)
+    folder = Path(out)
+    with locked_folder(folder):
+        if finished := _begin(folder, job.config, resume=resume):
+            return finished
+        size = block or job.strategy.block
+        seeds = range(job.config.seed, job.config.seed + job.config.runs)
+        blocks = [list(seeds[at : at + size]) for at in range(0, len(seeds), size)]
+        files = [folder / f"block-{seeds[0]}-{seeds[-1]}.parquet" for seeds in blocks]
+        todo = [n for n, file in enumerate(files) if not file.exists()]
+        local = joblib.parallel.get_active_backend()[0].__class__.__name__ in (
+            *("LokyBackend", "SequentialBackend", "MultiprocessingBackend", "ThreadingBackend"),
+        )
+        clock = _Clock(job.config, [blocks[n] for n in range(len(blocks)) if n not in todo], report)
+        pool = joblib.Parallel(
+            n_jobs=workers or (-1 if local else None), return_as="generator_unordered", batch_size=1
+        )
+        calls = (
+            joblib.delayed(_numbered)(
+                n, job, blocks[n], str(_checkpoint(files[n])) if local else None
+            )
+            for n in todo
+        )
+        started = time.perf_counter()
+        for n, traces, failed in pool(calls):
+            traces.save(files[n], {"failed": failed})
+            _checkpoint(files[n]).unlink(missing_ok=True)
+            clock.advance(traces, blocks[n])
+        parts = [Traces.load(file) for file in files]
+        traces = Traces.concatenate([part for part, _ in parts])
+        failed = {seed: text for _, about in parts for seed, text in about["failed"].items()}
+        if not len(traces):
+            raise RunError(f"All runs failed; the first with {next(iter(failed.values()))}")
+        traces, summary = describe(traces, job)
+        summary |= {
+            "failed": failed,
+            "wall_seconds": time.perf_counter() - started,
+            "environment": environment(resolve_device(job.device)),
+        }
+        traces.save(folder / "traces.parquet", summary)
+        write_json(folder / "summary.json", summary)
+        for file in files:
+            file.unlink()
+        return summary
+
+
+def _numbered(
+    number: int, job: Job, seeds: Sequence[int], checkpoint: str | None
+) -> tuple[int, Traces, dict[int, str]]:
+    return (number, *run_block(job, seeds, checkpoint))
+
+
+def _checkpoint(file: Path) -> Path:
+    return file.with_suffix(".state.npz")
+
+
+def describe(traces: Traces, job: Job) -> tuple[Traces, dict[str, Any]]:
+    """Traces with the table's figures, and their summary with all that a figure must name."""
+    config, table = job.config, job.table
+    oracle = PROTOCOLS[config.protocol].reports == "all"
+    about: dict[str, Any] = {
+        "config": config.to_dict(),
+        "strategy": job.strategy.title,
+        "settings": asdict(settings(job.strategy, config.preset, config.settings)),
+        "encoding": job.candidates.encoding,
+        "protocol": config.protocol,
+        "protocol_title": PROTOCOLS[config.protocol].title,
+        "table": table.info.title,
+        "table_sha256": table.sha256,
+        "table_runs": table.info.seed,
+        "candidates": len(job.candidates),
+        "candidate_classes": len(np.unique(job.candidates.classes)),
+    }
+    if isinstance(table, Table):
+        dataset, _ = table.setting(config.dataset, None)
+        traces = traces.with_figures(table, config.dataset, config.report_epochs)
+        figures = summarise(
+            traces, table, dataset=config.dataset, epochs=config.report_epochs, oracle=oracle
+        )
+        best = table.optimum(dataset=config.dataset, epochs=config.report_epochs)
+        about["dataset"] = dataset
+        about["table_best_valid_accuracy"] = best.valid_accuracy.value
+        about["table_best_test_accuracy"] = (
+            None if best.test_accuracy is None else best.test_accuracy.value
+        )
+    else:
+        about["dataset"] = table.info.dataset
+        figures = summarise(traces)
+    return traces, about | figures
+
+
+def _begin(folder: Path, config: SearchConfig, *, resume: bool) -> dict[str, Any] | None:
+    """Make the run directory ready; the summary of a finished search that is to be resumed."""
+    file, record = folder / "config.json", config.to_dict()
+    if not file.exists():
+        if any(folder.glob("block-*")) or (folder / "summary.json").exists():
+            raise RunError(f"{folder} holds files of a search but no config.json. Pass another `--out`.")
+        write_json(file, record)
+        return None
+    stored = read_json(file, "a search's configuration")
+    differing = [
+        f"`{name}` {stored.get(name)!r} there, {value!r} asked"
+        for name, value in record.items()
+        if not isinstance(stored, dict) or stored.get(name) != value
+    ]
+    if differing:
+        raise RunError(
+            f"{folder} holds another search: {'; '.join(differing[:3])}. Pass another `--out`."
+        )
+    finished = (folder / "summary.json").exists()
+    if not resume:
+        state = "finished" if finished else "unfinished"
+        raise RunError(
+            f"{folder} holds this search, {state}. Pass `--resume` to "
+            + ("read it" if finished else "go on with it")
+            + ", or another `--out`."
+        )
+    return read_json(folder / "summary.json", "a search's summary") if finished else None
+
+
+class _Clock:
+    """Counts finished runs and reports rate and time left."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        finished: list[list[int]],
+        report: Callable[[SearchProgress], None],
+    ) -> None:
+        self.config, self.report = config, report
+        self.before = sum(map(len, finished))
+        self.runs, self.queries, self.started = 0, 0, time.perf_counter()
+        self.tell()
+
+    def advance(self, traces: Traces, seeds: list[int]) -> None:
+        self.runs += len(seeds)
+        self.queries += len(traces)
+        self.tell()
+
+    def tell(self) -> None:
+        left = self.config.runs - self.before - self.runs
+        rate = self.runs / max(time.perf_counter() - self.started, 1e-9)
+        total = None if self.config.queries is None else self.config.queries * self.config.runs
+        self.report(
+            SearchProgress(
+                done=self.queries,
+                total=total,
+                runs_done=self.before + self.runs,
+                runs=self.config.runs,
+                seconds_left=left / rate if rate else float("inf"),
+            )
+        )
