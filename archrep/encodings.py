@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from archrep.candidates import Candidates
-from archrep.cells.array import PAD, CellArray, node_pairs
+from archrep.cells.array import CellArray, node_pairs
 from archrep.errors import RunError, UnknownNameError
 
 
@@ -40,40 +40,69 @@ def path_encoding(cells: CellArray, *, max_length: int = 3) -> np.ndarray:
         max_length: Longest path, in inner nodes; longer paths are left out, as in the truncated
             encoding of the paper. 3 is all of NAS-Bench-201, 5 all of NAS-Bench-101.
     """
-    count, base = cells.num_nodes, len(cells.vocabulary)
-    present: dict[int, np.ndarray] = {}
+    counts = _count_paths(cells, max_length, reduce=False)
+    return _varying(np.stack([counts[key] > 0 for key in sorted(counts)], 1))
+
+
+def function_encoding(cells: CellArray, *, max_length: int = 5) -> np.ndarray:
+    """How many paths apply each sequence of operations to an input, `[N, P]`.
+
+    Like `path_encoding`, but of what a cell computes rather than of how it is written: a path
+    through `none` carries nothing and is left out, `skip_connect` passes its input on and leaves no
+    trace in the sequence, and equal sequences are counted, since outputs of paths are added up.
+    Without such operations, as in NAS-Bench-101, it counts the paths of `path_encoding`.
+
+    Args:
+        cells: N cells.
+        max_length: Longest path, in inner nodes.
+    """
+    counts = _count_paths(cells, max_length, reduce=True)
+    return _varying(np.stack([counts[key] for key in sorted(counts)], 1))
+
+
+ZERO, IDENTITY = "none", "skip_connect"
+"""Operations whose output is zero, or their input."""
+
+
+def _count_paths(
+    cells: CellArray, max_length: int, *, reduce: bool
+) -> dict[tuple[int, ...], np.ndarray]:
+    """Number of paths with each sequence of operation codes, `[N]`; the first code is the input's.
+
+    Args:
+        cells: N cells.
+        max_length: Longest path, in inner nodes.
+        reduce: Drop paths that carry nothing and operations that do nothing.
+    """
+    base = len(cells.vocabulary) + 1
+    code_of = {op: code for code, op in enumerate(cells.vocabulary)}
+    last, at = cells.num_nodes - 1, np.arange(len(cells))
     adjacency = cells.adjacency.astype(bool)
-    at = np.arange(len(cells))
+    counts: dict[tuple[int, ...], np.ndarray] = {}
     for source in range(cells.max_nodes - 1):
-        if (starts := _inputs(cells, source, adjacency)) is None:
+        is_input = ~adjacency[:, :, source].any(1) & (source < last)
+        if not is_input.any():
             continue
-        later = range(source + 1, cells.max_nodes - 1)
         for length in range(max_length + 1):
-            for inner in combinations(later, length):
-                exists = starts.copy()
+            for inner in combinations(range(source + 1, cells.max_nodes - 1), length):
+                exists = is_input & adjacency[at, (source, *inner)[-1], last]
                 for a, b in pairwise((source, *inner)):
                     exists &= adjacency[:, a, b]
-                exists &= adjacency[at, (source, *inner)[-1], count - 1]
-                if inner:
-                    exists &= inner[-1] < count - 1
-                if not exists.any():
-                    continue
-                code = np.full(len(cells), source + 1, np.int64)
-                for v in inner:
-                    code = code * base + cells.ops[:, v]
                 rows = np.flatnonzero(exists)
-                for label in np.unique(code[rows]).tolist():
-                    column = present.setdefault(
-                        label * 16 + length, np.zeros(len(cells), bool)
-                    )
-                    column[rows[code[rows] == label]] = True
-    return _varying(np.stack([present[key] for key in sorted(present)], 1))
-
-
-def _inputs(cells: CellArray, v: int, adjacency: np.ndarray) -> np.ndarray | None:
-    """Which cells have an input at node v, `[N]`; `None` if no cell has."""
-    isolated = ~adjacency[:, :, v].any(1) & (cells.ops[:, v] != PAD)
-    return isolated if isolated.any() else None
+                sequence = np.zeros(len(rows), np.int64)
+                carries = np.ones(len(rows), bool)
+                for v in inner:
+                    ops = cells.ops[rows, v].astype(np.int64)
+                    longer = sequence * base + ops + 1
+                    if reduce:
+                        longer = np.where(ops == code_of.get(IDENTITY, -1), sequence, longer)
+                        carries &= ops != code_of.get(ZERO, -1)
+                    sequence = longer
+                rows, sequence = rows[carries], sequence[carries]
+                for label in np.unique(sequence).tolist():
+                    column = counts.setdefault((source, label), np.zeros(len(cells), np.float32))
+                    column[rows[sequence == label]] += 1
+    return counts
 
 
 def _varying(columns: np.ndarray) -> np.ndarray:
@@ -84,6 +113,7 @@ def _varying(columns: np.ndarray) -> np.ndarray:
 RAW_ENCODINGS: dict[str, Callable[[CellArray], np.ndarray]] = {
     "adjacency": adjacency_encoding,
     "path": path_encoding,
+    "function": function_encoding,
 }
 """Encodings that are computed from the cells alone, by name."""
 
@@ -101,7 +131,9 @@ def encode(candidates: Candidates, encoding: str | Path) -> Candidates:
         RunError: A file is damaged, or holds cells of another space or not all that are needed.
     """
     if str(encoding) in RAW_ENCODINGS:
-        return candidates.with_features(RAW_ENCODINGS[str(encoding)](candidates.cells), str(encoding))
+        return candidates.with_features(
+            RAW_ENCODINGS[str(encoding)](candidates.cells), str(encoding)
+        )
     if str(encoding) == "archrep":
         from archrep.embeddings import load_encoder
 

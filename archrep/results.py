@@ -178,7 +178,9 @@ class Traces:
         for begin, end in zip(self.starts[:-1], self.starts[1:], strict=True):
             best = np.maximum.accumulate(key[begin:end])
             new = np.diff(best, prepend=-np.inf) > 0
-            rows[begin:end] = begin + np.maximum.accumulate(np.where(new, np.arange(end - begin), 0))
+            rows[begin:end] = begin + np.maximum.accumulate(
+                np.where(new, np.arange(end - begin), 0)
+            )
         return rows
 
     def at_queries(self, query: int) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 
 from archrep.candidates import Candidates
 from archrep.cells.cell import Cell
-from archrep.errors import ArchrepError, ConfigError, MisleadingFigureWarning, RunError
+from archrep.errors import ConfigError, MisleadingFigureWarning, RunError
 from archrep.files import locked_folder, read_json, write_atomically, write_json
 from archrep.results import Traces, summarise
 from archrep.strategies import Strategy, get_strategy, settings
@@ -51,8 +51,8 @@ class SearchConfig:
     """Named settings of the strategy; `None` for its defaults."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings that differ from those."""
-    encoding: str = "archrep"
-    """What a model sees of a cell; see `archrep.encodings.encode`."""
+    encoding: str | None = None
+    """What a model sees of a cell, see `archrep.encodings.encode`; `None` for the strategy's."""
     dataset: str | None = None
     """Data set; `None` for the table's."""
     epochs: int | None = None
@@ -140,7 +140,7 @@ class Job:
     def paid(self, seed: int, charge_repeats: bool) -> PaidQueries:
         """What answers the queries of one run."""
         config = self.config
-        budget = {"max_queries": config.queries, "max_seconds": config.seconds}
+        budget: dict[str, Any] = {"max_queries": config.queries, "max_seconds": config.seconds}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MisleadingFigureWarning)  # `search` has warned once
             if isinstance(self.table, Table):
@@ -273,7 +273,11 @@ class Block:
             self.rows = [[tuple(row) for row in rows] for rows in json.loads(str(arrays["rows"]))]
             for run, rows in enumerate(self.rows):
                 for row in rows:
-                    cell = row[2] if self.job.candidates.positions is not None else self.job.cell(row[2])
+                    cell = (
+                        row[2]
+                        if self.job.candidates.positions is not None
+                        else self.job.cell(row[2])
+                    )
                     self.paid[run].query(cell, epochs=row[5] or None)
             going = np.isin(np.arange(len(self.seeds)), arrays["active"])
             self.active, self.known_in_a_row = arrays["active"], arrays["known"]
@@ -334,7 +338,8 @@ def run_block(
         except Exception as error:  # one run must not take the others with it
             if len(seeds) == 1:
                 return Traces.of_rows([]), {seeds[0]: f"{type(error).__name__}: {error}"}
-        parts, failed = [], {}
+        parts: list[Traces] = []
+        failed: dict[int, str] = {}
         for seed in seeds:  # alone, each run is what it was beside the others
             traces, problems = run_block(job, [seed])
             parts.append(traces)
@@ -357,7 +362,9 @@ def _run(job: Job, seeds: Sequence[int], checkpoint: Path | None) -> Traces:
     return block.traces()
 
 
-def prepare(config: SearchConfig, *, embeddings: str | Path | None = None, device: str = "cpu") -> Job:
+def prepare(
+    config: SearchConfig, *, embeddings: str | Path | None = None, device: str = "cpu"
+) -> Job:
     """Open the table, list the candidates and encode them.
 
     Args:
@@ -400,7 +407,7 @@ def prepare(config: SearchConfig, *, embeddings: str | Path | None = None, devic
             stored.embeddings, path.name
         )
     if strategy.needs_features and candidates.features is None:
-        candidates = encode(candidates, config.encoding)
+        candidates = encode(candidates, config.encoding or strategy.default_encoding)
     return Job(config, table, candidates, device)
 
 
@@ -531,10 +538,12 @@ def describe(traces: Traces, job: Job) -> tuple[Traces, dict[str, Any]]:
 
 def _begin(folder: Path, config: SearchConfig, *, resume: bool) -> dict[str, Any] | None:
     """Make the run directory ready; the summary of a finished search that is to be resumed."""
-    file, record = folder / "config.json", config.to_dict()
+    file, record = folder / "config.json", json.loads(json.dumps(config.to_dict()))
     if not file.exists():
         if any(folder.glob("block-*")) or (folder / "summary.json").exists():
-            raise RunError(f"{folder} holds files of a search but no config.json. Pass another `--out`.")
+            raise RunError(
+                f"{folder} holds files of a search but no config.json. Pass another `--out`."
+            )
         write_json(file, record)
         return None
     stored = read_json(file, "a search's configuration")

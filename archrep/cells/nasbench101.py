@@ -39,6 +39,7 @@ class NasBench101(Space):
     ops = ("input", CONV3X3, CONV1X1, MAXPOOL3X3, "output")
     max_nodes = 7
     size = 423_624
+    decisions = (2,) * 21 + (3,) * 5
 
     def problems(self, cell: Cell) -> list[str]:
         found = []
@@ -233,9 +234,50 @@ class NasBench101(Space):
         """Rows of all neighbours; some 100 microseconds a cell, where `neighbours` takes 2,000."""
         rows = np.asarray(rows, np.int64)
         parts = [_moved_rows(rows[at : at + 512]) for at in range(0, len(rows), 512)]
-        owner = np.concatenate([np.zeros(0, np.int64), *(k + 512 * n for n, (k, _) in enumerate(parts))])
+        owner = np.concatenate(
+            [np.zeros(0, np.int64), *(k + 512 * n for n, (k, _) in enumerate(parts))]
+        )
         found = np.concatenate([np.zeros(0, np.int64), *(row for _, row in parts)])
         return found, np.searchsorted(owner, np.arange(len(rows) + 1))
+
+    def rows_of_decisions(self, choices: np.ndarray) -> np.ndarray:
+        """Upper triangle of a 7 x 7 matrix, row by row, and the operations of nodes 1..5.
+
+        Encoding "A" of Ying et al. (2019), section 4.1, and its published code: what is not on a
+        path from node 0 to node 6 is pruned, which favours small cells. More than 9 edges, counted
+        before anything is pruned, are no cell, and neither is a matrix without such a path.
+        """
+        choices = self._checked_choices(choices)
+        adjacency = np.zeros((len(choices), 7, 7), bool)
+        adjacency[:, *np.triu_indices(7, 1)] = choices[:, :21] == 1
+        few = adjacency.sum((1, 2)) <= MAX_EDGES
+        from_input, to_output = np.zeros((2, len(choices), 7), bool)
+        from_input[:, 0] = to_output[:, 6] = True
+        for v in range(1, 7):
+            from_input[:, v] = (from_input & adjacency[:, :, v]).any(1)
+        for v in reversed(range(6)):
+            to_output[:, v] = (to_output & adjacency[:, v]).any(1)
+        kept = from_input & to_output
+        ops = np.full((len(choices), 7), PAD, np.uint8)
+        ops[:, 0], ops[:, 1:6], ops[:, 6] = 0, choices[:, 21:] + 1, 4
+        ops[~kept] = PAD
+        adjacency &= kept[:, :, None] & kept[:, None]
+        legal = np.flatnonzero(few & kept[:, 6])
+        rows = np.full(len(choices), -1)
+        rows[legal] = _rows_of_graphs(ops[legal], adjacency[legal])
+        return rows
+
+    def decisions_of_rows(self, rows: np.ndarray) -> np.ndarray:
+        """As `enumerate` writes a cell, its output moved to node 6; what is unused is option 0."""
+        cells = self.enumerate()[np.asarray(rows)]
+        adjacency, last = cells.adjacency, cells.num_nodes - 1
+        at, small = np.arange(len(cells)), last < 6
+        edges = adjacency[at[small], :, last[small]]
+        adjacency[at[small], :, last[small]] = 0
+        adjacency[small, :, 6] = edges
+        inner = np.arange(1, 6) < last[:, None]
+        ops = np.where(inner, cells.ops[:, 1:6].astype(np.int64) - 1, 0)
+        return np.concatenate([adjacency[:, *np.triu_indices(7, 1)], ops], 1).astype(np.int64)
 
     # Cost -------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ EDGES = tuple(
 """The ten edges every cell has when operations are nodes."""
 
 _EDGE_BITS = sum(1 << edge_bit(i, j) for i, j in EDGES)
+_DIGIT_WORTH = 5 ** np.arange(5, -1, -1)
 _DIGIT = {op: digit for digit, op in enumerate(OPERATIONS)}
 _ORDER_FILE = Path(__file__).parent / "data" / "nasbench201_order.npy"
 _SLOT = re.compile(r"([a-z0-9_]+)~([0-9])")
@@ -60,6 +61,7 @@ class NasBench201(Space):
     )
     max_nodes = 8
     size = 15_625
+    decisions = (5,) * 6
 
     def problems(self, cell: Cell) -> list[str]:
         found = []
@@ -182,11 +184,20 @@ class NasBench201(Space):
 
     def neighbour_rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         codes = np.load(_ORDER_FILE)[np.asarray(rows)]  # spellings, numbers of six digits to base 5
-        weight = 5 ** np.arange(5, -1, -1)
-        digits = codes[:, None] // weight % 5
+        digits = codes[:, None] // _DIGIT_WORTH % 5
         others = (digits[..., None] + np.arange(1, 5)) % 5 - digits[..., None]  # [Q, 6, 4]
-        found = _row_of_code()[codes[:, None] + (others * weight[:, None]).reshape(len(codes), 24)]
+        found = _row_of_code()[
+            codes[:, None] + (others * _DIGIT_WORTH[:, None]).reshape(len(codes), 24)
+        ]
         return np.sort(found, 1).ravel(), np.arange(0, 24 * len(codes) + 1, 24)
+
+    def rows_of_decisions(self, choices: np.ndarray) -> np.ndarray:
+        """The operation of each official edge, by its place in `OPERATIONS`; all are cells."""
+        return _row_of_code()[self._checked_choices(choices) @ _DIGIT_WORTH]
+
+    def decisions_of_rows(self, rows: np.ndarray) -> np.ndarray:
+        codes = np.load(_ORDER_FILE)[np.asarray(rows)].astype(np.int64)
+        return codes[:, None] // _DIGIT_WORTH % 5
 
     # Cost -------------------------------------------------------------------------------------
 

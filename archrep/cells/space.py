@@ -29,6 +29,8 @@ class Space(ABC):
         max_nodes: Nodes V of the largest cell; smaller ones are padded behind the last node.
         size: Number of distinct cells, or `None` where they are sampled rather than enumerated.
         default_sample: Cells a run draws from a space that is too large to enumerate.
+        decisions: Options of each of the independent choices that a cell can be written as; empty
+            where it cannot. See `rows_of_decisions`.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Space(ABC):
     max_nodes: int
     size: int | None = None
     default_sample: int = 100_000
+    decisions: tuple[int, ...] = ()
 
     # What a new space must say ---------------------------------------------------------------
 
@@ -237,6 +240,48 @@ class Space(ABC):
         ]
         ends = np.cumsum([0, *map(len, found)])
         return np.concatenate([np.zeros(0, np.int64), *found]), ends
+
+    def rows_of_decisions(self, choices: np.ndarray) -> np.ndarray:
+        """Rows of `enumerate` that independent choices lead to, `[M]`; -1 for what is no cell.
+
+        Args:
+            choices: Option taken at each of the K `decisions`, from 0, `[M, K]`.
+
+        Raises:
+            SpaceError: Cells of this space are not written as independent choices.
+            CellError: These are not K choices each, or an option does not exist.
+        """
+        raise SpaceError(f"Cells of {self.title} are not written as independent choices.")
+
+    def decisions_of_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Choices `[M, K]` that `rows_of_decisions` takes to these rows of `enumerate`, `[M]`.
+
+        Raises:
+            SpaceError: Cells of this space are not written as independent choices.
+        """
+        raise SpaceError(f"Cells of {self.title} are not written as independent choices.")
+
+    def _checked_choices(self, choices: np.ndarray) -> np.ndarray:
+        """`choices` as int64.
+
+        Raises:
+            CellError: They do not fit `decisions`.
+        """
+        choices = np.asarray(choices)
+        options = np.array(self.decisions)
+        if choices.ndim != 2 or choices.shape[1] != len(options):
+            raise CellError(
+                f"A {self.title} cell is {len(options)} choices, `[M, {len(options)}]`. "
+                f"Got {choices.shape}."
+            )
+        choices = choices.astype(np.int64)
+        if ((choices < 0) | (choices >= options)).any():
+            row, k = np.argwhere((choices < 0) | (choices >= options))[0]
+            raise CellError(
+                f"Choice {k} of a {self.title} cell has options 0..{options[k] - 1}. "
+                f"Got {choices[row, k]}."
+            )
+        return choices
 
     def topology_classes(self) -> np.ndarray:
         """First cell that computes the same as each cell, `[size]`; each its own, unless known.

@@ -34,7 +34,7 @@ def log_expected_improvement(mean: Tensor, std: Tensor, best: Tensor | float) ->
     """
     u = (mean - best) / std
     low = u.clamp(max=-1.0)
-    # phi(u) + u Phi(u) = phi(u) (1 + u sqrt(pi / 2) erfcx(-u / sqrt 2)), which tends to phi(u) / u^2.
+    # phi(u) + u Phi(u) = phi(u) (1 + u sqrt(pi / 2) erfcx(-u / sqrt 2)); it tends to phi(u) / u^2.
     share = 1 + low * math.sqrt(math.pi / 2) * torch.special.erfcx(-low / math.sqrt(2))
     far = low < -1e3  # there the sum above has lost its digits
     log_share = torch.where(far, -2 * low.abs().log(), share.clamp(min=1e-30).log())

@@ -78,6 +78,8 @@ class Strategy(ABC):
     """Arrays `[R, ...]` that `state` keeps beside what was told."""
     needs_features: ClassVar[bool] = False
     """Whether it works on vectors of the cells."""
+    default_encoding: ClassVar[str] = "archrep"
+    """What these are unless a user says otherwise; see `archrep.encodings.encode`."""
     block: ClassVar[int] = 50
     """Runs that go on in lockstep in one process, unless a user says otherwise."""
 
@@ -114,7 +116,7 @@ class Strategy(ABC):
     def propose(self) -> np.ndarray | Ask:
         """Rows to query next, `[R, k]`; see `ask`."""
 
-    def learn(self, rows: np.ndarray, values: np.ndarray) -> None:
+    def learn(self, rows: np.ndarray, values: np.ndarray) -> None:  # noqa: B027
         """Hook for what a strategy keeps beside `rows` and `values`; called by `tell`."""
 
     def recommend(self) -> np.ndarray | None:
@@ -164,7 +166,7 @@ class Strategy(ABC):
         for name in ("rows", "values", "taken", *self.memory):
             setattr(self, name, getattr(self, name)[chosen])
 
-    def to(self, device: str) -> None:
+    def to(self, device: str) -> None:  # noqa: B027
         """Compute models on another device; does nothing in a strategy without."""
 
     # State --------------------------------------------------------------------------------------
@@ -262,7 +264,11 @@ def settings(
 
 
 def _typed(name: str, value: Any, like: Any) -> Any:
-    """A value given as text, as the kind of the value that it replaces."""
+    """A value given as text, or read from JSON, as the kind of the value that it replaces."""
+    if isinstance(like, tuple):
+        parts = value.split(",") if isinstance(value, str) else value
+        kind = int if not like else type(like[0])
+        return tuple(_typed(name, part, kind()) for part in parts)
     if not isinstance(value, str) or isinstance(like, str):
         return value
     try:

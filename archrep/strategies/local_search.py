@@ -36,7 +36,9 @@ class LocalSearch(Strategy):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.current = np.full(self.runs, -1)  # cell whose neighbours are tried; -1 before the first
+        self.current = np.full(
+            self.runs, -1
+        )  # cell whose neighbours are tried; -1 before the first
         self.begins = np.zeros(self.runs, bool)  # whether the cell asked for begins a climb
 
     def propose(self) -> np.ndarray:

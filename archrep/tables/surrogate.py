@@ -445,7 +445,13 @@ class Nasbench301Surrogate:
             raise UnmeasuredError(
                 f"{self.info.title} knows only protocol 'mean'. Got {protocol!r}."
             )
-        return PaidSurrogate(self, epochs=epochs, max_queries=max_queries, max_seconds=max_seconds, charge_repeats=charge_repeats)
+        return PaidSurrogate(
+            self,
+            epochs=epochs,
+            max_queries=max_queries,
+            max_seconds=max_seconds,
+            charge_repeats=charge_repeats,
+        )
 
     def key(self, cell: CellLike) -> tuple[str, str]:
         """Fingerprints of the normal and the reduction cell: equal for isomorphic genotypes."""
