@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Candidates": "archrep.candidates",
     "Cell": "archrep.cells",
     "CellArray": "archrep.cells",
     "Space": "archrep.cells",
@@ -20,6 +21,8 @@ _LAZY = {
     "TrainedEncoder": "archrep.embeddings",
     "load_encoder": "archrep.embeddings",
     "PretrainConfig": "archrep.encoder.config",
+    "Search": "archrep.ask_tell",
+    "SearchConfig": "archrep.search",
     "Table": "archrep.tables",
     "open_table": "archrep.tables",
     "pretrain": "archrep.encoder.pretrain",
@@ -29,10 +32,13 @@ _LAZY = {
 __all__ = [*_LAZY, "__version__"]
 
 if TYPE_CHECKING:
+    from archrep.ask_tell import Search
+    from archrep.candidates import Candidates
     from archrep.cells import Cell, CellArray, Space, get_space, register_space
     from archrep.embeddings import EmbeddingTable, TrainedEncoder, load_encoder
     from archrep.encoder.config import PretrainConfig, preset_config
     from archrep.encoder.pretrain import pretrain
+    from archrep.search import SearchConfig
     from archrep.tables import Table, open_table
 
 

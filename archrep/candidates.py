@@ -5,6 +5,7 @@ A strategy knows cells by their row here; only `search.run` translates rows into
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -53,9 +54,14 @@ class Candidates:
 
     @classmethod
     def of_table(
-        cls, table: Table, *, dataset: str | None = None, epochs: int | None = None
+        cls, table: Table, *, dataset: str | None = None, epochs: Iterable[int | None] = (None,)
     ) -> Candidates:
-        """The measured cells of a table whose space is enumerated.
+        """The cells of a table that are measured in all of some schedules.
+
+        Args:
+            table: A table whose space is enumerated.
+            dataset: Data set; by default the table's.
+            epochs: Schedules; `None` is the table's.
 
         Raises:
             UnmeasuredError: The table has no validation accuracy in this setting.
@@ -66,12 +72,35 @@ class Candidates:
                 f"{table.info.title} records cells of {table.space.title}, which is not "
                 "enumerated. Search its surrogate over an embeddings file instead."
             )
-        accuracy = table.column("valid_accuracy", dataset=dataset, epochs=epochs)
-        positions = np.flatnonzero(~np.isnan(accuracy))
+        measured = np.ones(len(table), bool)
+        for schedule in epochs:
+            measured &= ~np.isnan(table.column("valid_accuracy", dataset=dataset, epochs=schedule))
+        positions = np.flatnonzero(measured)
         _, first, inverse = np.unique(
             table.classes[positions], return_index=True, return_inverse=True
         )
         return cls(table.space, table.cells[positions], positions, first[inverse])
+
+    @classmethod
+    def of_space(cls, space: Space, *, sample: int = 20_000, seed: int = 0) -> Candidates:
+        """All cells of an enumerated space, or distinct ones drawn from another.
+
+        Args:
+            space: The search space.
+            sample: Cells drawn from a space that is not enumerated, before duplicates go.
+            seed: Of that sample.
+
+        Example:
+            >>> from archrep.cells import get_space
+            >>> len(Candidates.of_space(get_space("nasbench201")))
+            15625
+        """
+        if space.size is not None:
+            cells = space.enumerate()
+            return cls(space, cells, np.arange(len(cells)), space.topology_classes())
+        cells = space.sample_array(sample, seed)
+        _, first = np.unique(cells.colour_hash(), return_index=True)
+        return cls.of_cells(space, cells[np.sort(first)])
 
     @classmethod
     def of_cells(cls, space: Space, cells: CellArray) -> Candidates:

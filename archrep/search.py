@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import time
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -37,6 +39,9 @@ STALLED = 2_000
 """Answers in a row that a run knew already, after which it is taken to be at its end."""
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
+
+_DAMAGED = (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged checkpoint raises."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +273,7 @@ class Block:
             RunError: The file is damaged, or of another search.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = dict(stored)
             self.rows = [[tuple(row) for row in rows] for rows in json.loads(str(arrays["rows"]))]
             for run, rows in enumerate(self.rows):
@@ -289,7 +294,7 @@ class Block:
                     if name.startswith("strategy/")
                 }
             )
-        except (OSError, ValueError, KeyError, EOFError, RunError) as error:
+        except (*_DAMAGED, RunError) as error:
             reason = (str(error).splitlines() or [""])[0][:120]
             raise RunError(
                 f"Expected a checkpoint of this search in {path}, and it cannot be used: {reason} "
@@ -382,7 +387,12 @@ def prepare(
     strategy = get_strategy(config.strategy)
     if isinstance(table, Table):
         table.setting(config.dataset, config.report_epochs)
-        candidates = Candidates.of_table(table, dataset=config.dataset, epochs=config.epochs)
+        chosen = settings(strategy, config.preset, config.settings)
+        candidates = Candidates.of_table(
+            table,
+            dataset=config.dataset,
+            epochs=(config.epochs, *getattr(chosen, "schedules", ())),
+        )
         if table.info.seed != "mean":
             warnings.warn(
                 f"{table.info.title} shows the {table.info.seed} of its recorded runs, not their "
@@ -460,7 +470,10 @@ def search(
         )
         clock = _Clock(job.config, [blocks[n] for n in range(len(blocks)) if n not in todo], report)
         pool = joblib.Parallel(
-            n_jobs=workers or (-1 if local else None), return_as="generator_unordered", batch_size=1
+            n_jobs=workers or (-1 if local else None),
+            return_as="generator_unordered",
+            batch_size=1,
+            mmap_mode="c",  # large arrays are shared; torch warns of those that cannot be written
         )
         calls = (
             joblib.delayed(_numbered)(
@@ -468,9 +481,10 @@ def search(
             )
             for n in todo
         )
-        started = time.perf_counter()
-        for n, traces, failed in pool(calls):
+        started, cpu_seconds = time.perf_counter(), 0.0
+        for n, traces, failed, seconds in pool(calls):
             traces.save(files[n], {"failed": failed})
+            cpu_seconds += seconds
             _checkpoint(files[n]).unlink(missing_ok=True)
             clock.advance(traces, blocks[n])
         parts = [Traces.load(file) for file in files]
@@ -482,6 +496,7 @@ def search(
         summary |= {
             "failed": failed,
             "wall_seconds": time.perf_counter() - started,
+            "cpu_seconds": cpu_seconds,
             "environment": environment(resolve_device(job.device)),
         }
         traces.save(folder / "traces.parquet", summary)
@@ -493,8 +508,10 @@ def search(
 
 def _numbered(
     number: int, job: Job, seeds: Sequence[int], checkpoint: str | None
-) -> tuple[int, Traces, dict[int, str]]:
-    return (number, *run_block(job, seeds, checkpoint))
+) -> tuple[int, Traces, dict[int, str], float]:
+    before = time.process_time()
+    traces, failed = run_block(job, seeds, checkpoint)
+    return number, traces, failed, time.process_time() - before
 
 
 def _checkpoint(file: Path) -> Path:

@@ -46,7 +46,7 @@ TABLE_3 = {
     )
     for line in _TABLE_3.strip().splitlines()
 }
-"""Validation and test accuracy with deviations, percent, by data set; Yan et al. (2020), Table 3."""
+"""Validation and test accuracy with deviations, percent, by data set; arch2vec, Table 3."""
 
 TABLE_2 = {
     "random search": (1000, 93.54),

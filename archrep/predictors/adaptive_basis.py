@@ -211,7 +211,7 @@ def largest_evidence(
     best interval. Values are expected in units of their deviation: noise is not taken to be less
     than a thousandth of it, which a network that interpolates its data would suggest.
     """
-    floor = total * 1e-6
+    floor = (total * 1e-6).clamp(min=1e-12)  # values may all be equal
 
     def evidence(log_ratio: Tensor) -> Tensor:  # [R, G] -> [R, G]
         ratio = log_ratio.exp()[..., None]

@@ -81,6 +81,7 @@ class GaussianProcess(Predictor):
         self.blocks = None if blocks is None else tuple(blocks)
         self.steps, self.first_step, self.most, self.chunk = steps, first_step, most, chunk
         self.parameters: Tensor | None = None
+        self._root: Tensor | None = None
 
     # Fit ------------------------------------------------------------------------------------------
 
@@ -162,7 +163,7 @@ class GaussianProcess(Predictor):
         covariance, noise = self._covariance(theta, kernels, real)
         factor = torch.linalg.cholesky(covariance)
         inverse = torch.cholesky_inverse(factor)
-        residual, weights, _ = _explained(inverse, y, real)
+        residual, weights = _explained(inverse, y, real)
         count = real.sum()
         mean, deviation = self._priors.to(theta.device).unbind(1)
         off = (theta - mean) / deviation
@@ -240,11 +241,21 @@ class GaussianProcess(Predictor):
         self.inputs, self.targets, self.real = x, y, real
         kernels, _ = self._kernels(self.parameters, x, x)
         covariance, _ = self._covariance(self.parameters, kernels, real)
-        self.factor = torch.linalg.cholesky(covariance)
-        eye = torch.eye(len(real), dtype=x.dtype, device=x.device).expand_as(covariance)
-        self.root = torch.linalg.solve_triangular(self.factor, eye, upper=False)
-        inverse = torch.bmm(self.root.transpose(1, 2), self.root)
-        _, self.weights, self.constant = _explained(inverse, y, real)
+        self.factor, self._root = torch.linalg.cholesky(covariance), None
+        solved = torch.cholesky_solve(torch.stack([y, real.expand_as(y)], 2), self.factor)
+        self.constant = (y * solved[:, :, 1]).sum(1) / (real * solved[:, :, 1]).sum(1)
+        self.weights = solved[:, :, 0] - self.constant[:, None] * solved[:, :, 1]
+
+    @property
+    def root(self) -> Tensor:
+        """Inverse of the Cholesky factor of the labels' covariance, `[R, n, n]`."""
+        if self._root is None:
+            size = self.factor.shape[1]
+            eye = torch.eye(size, dtype=self.factor.dtype, device=self.factor.device)
+            self._root = torch.linalg.solve_triangular(
+                self.factor, eye.expand_as(self.factor), upper=False
+            )
+        return self._root
 
     def predict(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         pairs = [self.predict_run(run, vectors) for run in range(len(self.inputs))]
@@ -262,15 +273,20 @@ class GaussianProcess(Predictor):
         mean = (torch.cat(means) + self.constant[run]) * self.scale[run] + self.centre[run]
         return mean, torch.cat(variances).clamp(min=1e-12).sqrt() * self.scale[run]
 
+    def predict_mean_run(self, run: int, vectors: Tensor) -> Tensor:
+        """Mean of N cells under one model, `[N]`; linear in the labels where a deviation is not."""
+        parts = [self._cross(run, part) @ self.weights[run] for part in vectors.split(self.chunk)]
+        return (torch.cat(parts) + self.constant[run]) * self.scale[run] + self.centre[run]
+
     def sample_run(
-        self, run: int, vectors: Tensor, rng: np.random.Generator, *, functions: int = 1024
+        self, run: int, vectors: Tensor, rng: np.random.Generator, *, functions: int = 512
     ) -> Tensor:
         """One function drawn from the posterior, at all N cells jointly, `[N]`.
 
         Matheron's rule (Wilson et al., 2020, "Efficiently Sampling Functions from Gaussian Process
         Posteriors", Eq. 13): a draw from the prior, moved by what it lacks of the labels. The prior
-        is a sum of random cosines (Rahimi and Recht, 2007), the only approximation; its covariance
-        is off by about the inverse root of their number.
+        is a sum of random cosines (Rahimi and Recht, 2007) in float32, the only approximation; its
+        covariance is off by about the inverse root of their number.
 
         Args:
             run: Which model.
@@ -297,8 +313,12 @@ class GaussianProcess(Predictor):
             cosines.append((part, speed, phase, weight))
 
         def prior(points: Tensor) -> Tensor:
-            drawn = [(points[:, p] @ speed + phase).cos() @ w for p, speed, phase, w in cosines]
-            return torch.stack(drawn).sum(0)
+            points = points.float()
+            drawn = [
+                (points[:, part] @ speed.float()).add_(phase.float()).cos_() @ weight.float()
+                for part, speed, phase, weight in cosines
+            ]
+            return torch.stack(drawn).sum(0).double()
 
         noise = put(rng.standard_normal(self.count))
         known = self.inputs[run, : self.count]
@@ -307,8 +327,7 @@ class GaussianProcess(Predictor):
         lacking[: self.count] -= noise * theta[0, self._scales].exp().sqrt()
         update = self.root[run].T @ (self.root[run] @ lacking)
         drawn = [
-            prior(part.double()) + self._cross(run, part) @ update
-            for part in vectors.split(self.chunk)
+            prior(part) + self._cross(run, part) @ update for part in vectors.split(self.chunk)
         ]
         return (torch.cat(drawn) + self.constant[run]) * self.scale[run] + self.centre[run]
 
@@ -348,9 +367,9 @@ def _padded(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return pad(x, (0, 0, 0, more)).contiguous(), pad(y, (0, more)).contiguous(), real
 
 
-def _explained(inverse: Tensor, y: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels less the likeliest constant, weights `K^-1` of these, `[R, n]`, and it, `[R]`."""
+def _explained(inverse: Tensor, y: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels less the likeliest constant, and `K^-1` times these, `[R, n]` each."""
     column = (inverse * real).sum(2) * real
     constant = (column * y).sum(1) / column.sum(1)
     residual = (y - constant[:, None]) * real
-    return residual, (inverse * residual[:, None, :]).sum(2), constant
+    return residual, (inverse * residual[:, None, :]).sum(2)

@@ -123,6 +123,8 @@ class Bananas(Strategy):
             if len(found) == size:
                 return found
         more = self.random_untaken(run, size)
-        fresh = more[~np.isin(classes[more], classes[found])]
+        fresh = more[~self.taken[run, more] & ~np.isin(classes[more], classes[found])]
         found = np.concatenate([found, fresh])[:size]
+        if not len(found):  # nothing is left to learn; a repeat costs nothing
+            return more
         return found if len(found) >= self.config.batch else np.resize(found, self.config.batch)

@@ -129,7 +129,7 @@ class Strategy(ABC):
     # What users and `search.run` call -------------------------------------------------------------
 
     def ask(self) -> Ask:
-        """Cells to query next."""
+        """Cells to query next; what they scored is to be told before the next call."""
         proposed = self.propose()
         asked = proposed if isinstance(proposed, Ask) else Ask(proposed)
         for run, rows in enumerate(asked.rows):
