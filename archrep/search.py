@@ -11,11 +11,13 @@ A killed run goes on from there, and its result is the same, whatever the number
 from __future__ import annotations
 
 import json
+import threading
 import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -308,7 +310,7 @@ class SearchProgress:
 
     Attributes:
         done: Paid queries.
-        total: Queries in all, or `None` where the budget is in seconds.
+        total: Queries of the runs that this process does, or `None` where a budget is in seconds.
         runs_done: Finished runs.
         runs: Runs in all.
         seconds_left: At the rate so far; infinite at the start.
@@ -356,14 +358,18 @@ def _run(job: Job, seeds: Sequence[int], checkpoint: Path | None) -> Traces:
     block = Block(job, seeds)
     if checkpoint is not None and checkpoint.exists():
         block.load(checkpoint)
-    saved = time.monotonic()
+    saved = told = time.monotonic()
     while not block.done:
         block.step()
         if checkpoint is None:
             continue
-        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+        now = time.monotonic()
+        if now - told > 1:  # for the progress that the first process shows
+            checkpoint.with_suffix(".queries").write_text(str(block.queries))
+            told = now
+        if now - saved > SECONDS_BETWEEN_CHECKPOINTS:
             block.save(checkpoint)
-            saved = time.monotonic()
+            saved = now
     return block.traces()
 
 
@@ -428,19 +434,22 @@ def search(
     workers: int | None = None,
     resume: bool = False,
     block: int | None = None,
+    cluster: str | None = None,
     report: Callable[[SearchProgress], None] = lambda progress: None,
 ) -> dict[str, Any]:
     """Run every seed and write a run directory.
 
-    Work is spread by joblib, over the processes of this machine or, inside
-    `joblib.parallel_config(backend=...)`, over those of a cluster.
+    Work is spread by joblib: over the processes of this machine, over the workers of a Dask
+    cluster, or over whatever `joblib.parallel_config(backend=...)` around the call names. Files
+    are written by the calling process alone.
 
     Args:
         config: The search, or one that `prepare` made ready.
         out: Run directory, made if it does not exist.
-        workers: Processes; `None` for one a core.
+        workers: Processes; `None` for one a core. A Dask cluster uses all that it has.
         resume: Go on with the search in `out`; a finished one is returned as it is.
         block: Runs in lockstep; the result does not depend on it.
+        cluster: Address of a Dask scheduler, `"tcp://host:port"`.
         report: Called now and then.
 
     Returns:
@@ -448,8 +457,8 @@ def search(
 
     Raises:
         ArchrepError: The table, the encoding or the strategy cannot be used together.
-        RunError: `out` holds another search, or this one without `resume`; or another process is
-            writing it.
+        RunError: `out` holds another search, or this one without `resume`; another process is
+            writing it; or the cluster cannot be reached, or lost its workers again and again.
     """
     import joblib
 
@@ -457,7 +466,8 @@ def search(
 
     job = config if isinstance(config, Job) else prepare(config)
     folder = Path(out)
-    with locked_folder(folder):
+    # The cluster first, so that one that cannot be reached leaves no run directory behind.
+    with _workers_of(cluster, job) as local, locked_folder(folder):
         if finished := _begin(folder, job.config, resume=resume):
             return finished
         size = block or job.strategy.block
@@ -465,14 +475,12 @@ def search(
         blocks = [list(seeds[at : at + size]) for at in range(0, len(seeds), size)]
         files = [folder / f"block-{seeds[0]}-{seeds[-1]}.parquet" for seeds in blocks]
         todo = [n for n, file in enumerate(files) if not file.exists()]
-        local = joblib.parallel.get_active_backend()[0].__class__.__name__ in (
-            *("LokyBackend", "SequentialBackend", "MultiprocessingBackend", "ThreadingBackend"),
-        )
         clock = _Clock(job.config, [blocks[n] for n in range(len(blocks)) if n not in todo], report)
         pool = joblib.Parallel(
-            n_jobs=workers or (-1 if local else None),
+            n_jobs=workers or (1 if job.device == "cuda" else -1 if local else None),
             return_as="generator_unordered",
             batch_size=1,
+            pre_dispatch="2 * n_jobs" if local else "all",  # a cluster may grow
             mmap_mode="c",  # large arrays are shared; torch warns of those that cannot be written
         )
         calls = (
@@ -482,11 +490,16 @@ def search(
             for n in todo
         )
         started, cpu_seconds = time.perf_counter(), 0.0
-        for n, traces, failed, seconds in pool(calls):
-            traces.save(files[n], {"failed": failed})
-            cpu_seconds += seconds
-            _checkpoint(files[n]).unlink(missing_ok=True)
-            clock.advance(traces, blocks[n])
+        with clock.watching(folder):
+            for n, traces, failed, seconds in pool(calls):
+                traces.save(files[n], {"failed": failed})
+                cpu_seconds += seconds
+                for leftover in (
+                    _checkpoint(files[n]),
+                    _checkpoint(files[n]).with_suffix(".queries"),
+                ):
+                    leftover.unlink(missing_ok=True)
+                clock.advance(traces, blocks[n])
         parts = [Traces.load(file) for file in files]
         traces = Traces.concatenate([part for part, _ in parts])
         failed = {seed: text for _, about in parts for seed, text in about["failed"].items()}
@@ -504,6 +517,71 @@ def search(
         for file in files:
             file.unlink()
         return summary
+
+
+_LOCAL = ("LokyBackend", "MultiprocessingBackend", "SequentialBackend", "ThreadingBackend")
+"""Backends of joblib whose workers see the files of this process; others may derive from them."""
+
+SECONDS_TO_CONNECT, SECONDS_FOR_WORKERS = 10.0, 60.0
+
+
+@contextmanager
+def _workers_of(address: str | None, job: Job) -> Iterator[bool]:
+    """Send parallel work to where it belongs; yields whether that is on this machine.
+
+    A Dask cluster gets the job once for each worker, before the blocks. joblib would do that by
+    itself only for arguments that are arrays, and send any other with every block.
+    """
+    import joblib
+
+    backend, _ = joblib.parallel.get_active_backend()
+    if address is None:
+        client = getattr(backend, "client", None) if "Dask" in type(backend).__name__ else None
+        if client is None:
+            yield type(backend).__name__ in _LOCAL
+        else:
+            with _dask(client, job):
+                yield False
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ConfigError(
+            "`cluster` needs Dask, which is not installed. Run `pip install 'archrep[dask]'`."
+        ) from None
+    try:
+        client = Client(address, set_as_default=False, timeout=SECONDS_TO_CONNECT)
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(
+            "`cluster` must be the address of a running Dask scheduler, such as "
+            f"tcp://192.168.0.1:8786. Got {address!r}: {reason}"
+        ) from None
+    with client, _dask(client, job):
+        yield False
+
+
+@contextmanager
+def _dask(client: Any, job: Job) -> Iterator[None]:
+    import joblib
+    from distributed import KilledWorker
+
+    where = client.scheduler.address
+    try:
+        client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
+    except TimeoutError:
+        raise RunError(
+            f"The cluster at {where} has no worker after {SECONDS_FOR_WORKERS:.0f} seconds. "
+            f"Start some: `dask worker {where} --nthreads 1`."
+        ) from None
+    try:
+        with joblib.parallel_config(backend="dask", client=client, scatter=[job]):
+            yield
+    except KilledWorker as error:
+        raise RunError(
+            f"The cluster at {where} lost several workers at the same block: "
+            f"{str(error).splitlines()[0]} Finished blocks are kept; go on with `--resume`."
+        ) from None
 
 
 def _numbered(
@@ -603,13 +681,39 @@ class _Clock:
         self.queries += len(traces)
         self.tell()
 
-    def tell(self) -> None:
-        left = self.config.runs - self.before - self.runs
+    @contextmanager
+    def watching(self, folder: Path) -> Iterator[None]:
+        """Count what blocks have done so far as well, every second, until the end."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(1):
+                begun = 0
+                for file in folder.glob("block-*.queries"):
+                    with suppress(OSError, ValueError):  # just being written, or finished
+                        begun += int(file.read_text())
+                self.tell(begun)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def tell(self, begun: int = 0) -> None:
+        left: float = self.config.runs - self.before - self.runs
         rate = self.runs / max(time.perf_counter() - self.started, 1e-9)
-        total = None if self.config.queries is None else self.config.queries * self.config.runs
+        total = None
+        if self.config.queries is not None:
+            total = self.config.queries * (self.config.runs - self.before)
+            worth = (self.queries + begun) / self.config.queries  # unfinished runs count in part
+            rate = worth / max(time.perf_counter() - self.started, 1e-9)
+            left = self.config.runs - self.before - worth
         self.report(
             SearchProgress(
-                done=self.queries,
+                done=self.queries + begun,
                 total=total,
                 runs_done=self.before + self.runs,
                 runs=self.config.runs,

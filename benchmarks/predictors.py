@@ -12,14 +12,15 @@ RUN runs/embeddings/SPACE-arch2vec-2020; an encoding that is not there is left o
 `--encoding NAME=RUN` adds the embeddings of any run, a supervised one for example.
 Figures are collected in benchmarks/results/predictors.json.
 
-What differs from the publications. Figure 2: the paper's Gaussian process predicts test accuracies
-(mean of three) of the 423,623 cells; of these, 20,031 are measured in the table that is at hand, as
-the best validation accuracy of three trainings, which is what is predicted here. Evaluated are the
-cells without a label whose accuracy is above 0.8, as in the paper. Kendall's tau: the published
-rows rank the test accuracies of all cells after training on validation accuracies. On
-NAS-Bench-201 that is what is done here (means of the recorded trainings, CIFAR-10; cells with a
-label are left out of the ranking); on NAS-Bench-101 labels and ranking are the best validation
-accuracies of the measured cells.
+What differs from the publications. Figure 2: the paper predicts test accuracies (mean of three) of
+all cells; here 20,031 of them are measured, as the best validation accuracy of three trainings, and
+that is what is predicted. Evaluated are the cells without a label whose accuracy is above 0.8. Some
+draws hold labels of failed trainings, which throw a Gaussian process on plain accuracies off: its
+figures vary much from draw to draw. Kendall's tau: the published rows rank test accuracies of all
+cells, by released code of PINAT; that its labels are validation accuracies is our assumption. On
+NAS-Bench-201 (CIFAR-10, means of the recorded trainings) labels are validation accuracies and test
+accuracies are ranked, those of cells with a label left out; on NAS-Bench-101 both are the best
+validation accuracies of the measured cells, so its rows are not comparable one to one.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ PAPER_FIGURE = {
     "supervised": (0.038, 0.53),
 }
 PAPER_TAU = {
-    # Kendall's tau by number of labels, as PINAT (Lu et al., 2023) and NN-Former print them.
+    # Kendall's tau by number of labels, from the tables of PINAT (Lu et al., 2023) and NN-Former.
     ("nasbench101", "arch2vec"): (0.435, 0.511, 0.547, 0.596),
     ("nasbench101", "PINAT"): (0.679, 0.715, 0.772, 0.846),
     ("nasbench101", "NN-Former"): (0.709, 0.765, 0.809, 0.884),

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "embed": ("archrep.cli.embed", "turn cells into vectors"),
     "decode": ("archrep.cli.decode", "turn vectors into cells"),
     "report": ("archrep.cli.report", "print the quality of trained encoders"),
+    "search": ("archrep.cli.search", "search a benchmark table, for many seeds at once"),
     "query": ("archrep.cli.query", "look cells up in a benchmark table"),
     "tables": ("archrep.cli.tables", "list, import, download, build and export benchmark tables"),
     "cells": ("archrep.cli.cells", "list, draw at random and check cells of a search space"),

@@ -1,4 +1,4 @@
-"""`archrep report`: the quality table of finished runs."""
+"""`archrep report`: what finished runs of `pretrain` or `search` came to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from archrep.cli.options import parse_options
 from archrep.errors import RunError
 from archrep.files import read_json
 
-EXAMPLES = """example: archrep report runs/*"""
+EXAMPLES = """examples:
+  archrep report runs/nasbench201 runs/nasbench101
+  archrep report runs/search-* --baseline runs/search-digits-random-mean --plot regret.png"""
 
 COLUMNS = (
     ("space", "space", ""),
@@ -37,12 +39,16 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Options:
-    """Print the quality of finished runs: reconstruction, validity, uniqueness, smoothness.
+    """Print what finished runs came to: of `archrep pretrain`, or of `archrep search`.
 
+    Encoders: reconstruction, validity, uniqueness, smoothness.
     "whole graph" is the share of held-out cells that are decoded back entirely right; "valid" the
     share of prior draws that decode to a legal cell as it stands; "unique" the share of distinct
     cells among those, "uniform" what uniform draws from the whole space would give; "verified" uses
     the decoder that checks its candidates by encoding them again.
+
+    Searches: accuracy of the incumbent with its spread over seeds, after 20 to 200 queries, and
+    queries to the cell that is best by validation; protocol and table in every line.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -51,6 +57,10 @@ class Options:
     """Print one JSON line a run, with every figure."""
     csv: bool = False
     """Print the table as CSV, in fractions."""
+    baseline: Path | None = None
+    """A search that the others are compared with, seed by seed."""
+    plot: Path | None = None
+    """Draw regret curves and the distribution of final regrets of searches: .png, .svg, .pdf."""
 
 
 def main(argv: list[str]) -> int:
@@ -58,6 +68,15 @@ def main(argv: list[str]) -> int:
     options = parse_options(Options, "report", argv, EXAMPLES)
     if not options.runs:
         raise RunError("Name at least one run directory, such as `archrep report runs/*`.")
+    searches = [run for run in options.runs if (run / "traces.parquet").exists()]
+    if searches and len(searches) < len(options.runs):
+        other = next(run for run in options.runs if run not in searches)
+        raise RunError(
+            f"Report searches and encoders apart: {searches[0]} is a finished search, {other} is "
+            "not."
+        )
+    if searches or options.baseline is not None:
+        return _report_searches(options, searches)
     summaries = []
     for run in options.runs:
         path = run / "summary.json"
@@ -79,6 +98,22 @@ def main(argv: list[str]) -> int:
         writer.writerows([[s.get(key) for _, key, _ in COLUMNS] for s in summaries])
     else:
         _print_table(summaries)
+    return 0
+
+
+def _report_searches(options: Options, runs: list[Path]) -> int:
+    from archrep.cli.report_searches import report_searches
+    from archrep.comparison import load_finished
+
+    searches = [load_finished(run) for run in runs]
+    baseline = None
+    if options.baseline is not None:
+        known = {search.folder.resolve(): search for search in searches}
+        baseline = known.get(options.baseline.resolve()) or load_finished(options.baseline)
+        if baseline not in searches:
+            searches.insert(0, baseline)
+    style = "json" if options.json else "csv" if options.csv else "table"
+    report_searches(searches, baseline=baseline, plot=options.plot, style=style)
     return 0
 
 

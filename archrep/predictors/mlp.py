@@ -28,7 +28,7 @@ _REGISTER = 64  # numbers: each run has a multiple of them in every array
 
 
 class MlpEnsemble(Predictor):
-    """R ensembles of M networks in float32.
+    """R ensembles of M networks.
 
     Args:
         members: Networks M of an ensemble.
@@ -38,6 +38,7 @@ class MlpEnsemble(Predictor):
         batch_size: Labels of a step.
         learning_rate: Of Adam.
         chunk: Cells that are predicted at a time.
+        dtype: Numbers that networks are made of.
 
     Raises:
         ConfigError: A setting is not positive.
@@ -53,6 +54,7 @@ class MlpEnsemble(Predictor):
         batch_size: int = 32,
         learning_rate: float = 0.01,
         chunk: int = 4096,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         if min(members, layers, width, epochs, batch_size, chunk) < 1 or learning_rate <= 0:
             raise ConfigError(
@@ -62,7 +64,7 @@ class MlpEnsemble(Predictor):
             )
         self.members, self.layers, self.width = members, layers, width
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
-        self.chunk = chunk
+        self.chunk, self.dtype = chunk, dtype
 
     def fit(
         self, features: Tensor, values: Tensor, rngs: Sequence[np.random.Generator] | None = None
@@ -75,9 +77,10 @@ class MlpEnsemble(Predictor):
         targets, self.centre, self.scale = standardised(values.double())
         self.columns = columns
         padded = columns + (-columns % 16)
-        inputs = torch.nn.functional.pad(features.float(), (0, padded - columns))
+        inputs = torch.nn.functional.pad(features.to(self.dtype), (0, padded - columns))
         self._lay_out(padded)
-        self.flat = torch.from_numpy(np.stack([self._initial(rng) for rng in rngs])).to(device)
+        self.flat = torch.from_numpy(np.stack([self._initial(rng) for rng in rngs]))
+        self.flat = self.flat.to(device, self.dtype)
         self.flat = self.flat.view(runs * self.members, -1)
         gradient = torch.zeros_like(self.flat)
         adam = torch.optim.Adam([self.flat], lr=self.learning_rate, fused=True)
@@ -87,7 +90,7 @@ class MlpEnsemble(Predictor):
 
         size = self.batch_size
         steps = -(-count // size)
-        ones = torch.ones(len(self.flat), size, 1, device=device)
+        ones = torch.ones(len(self.flat), size, 1, dtype=self.dtype, device=device)
         at = torch.arange(runs, device=device)[:, None]
         for _ in range(self.epochs):
             # Members of a run see the labels in orders of their own.
@@ -98,7 +101,7 @@ class MlpEnsemble(Predictor):
             for step in range(steps):
                 rows = torch.from_numpy(batches[:, :, step].reshape(runs, -1)).to(device)
                 x = inputs[at, rows].view(-1, size, padded)
-                y = targets[at, rows].float().view(-1, size, 1)
+                y = targets[at, rows].to(self.dtype).view(-1, size, 1)
                 filled = min(size, count - step * size)
                 units = self._forward(weights, biases, x)
                 error = (units[-1] - y).sign_().div_(filled)
@@ -127,7 +130,7 @@ class MlpEnsemble(Predictor):
         own = slice(run * self.members, (run + 1) * self.members)
         weights, biases = self._views(self.flat[own])
         padded = weights[0].shape[1]
-        inputs = torch.nn.functional.pad(vectors.float(), (0, padded - self.columns))
+        inputs = torch.nn.functional.pad(vectors.to(self.dtype), (0, padded - self.columns))
         parts = [
             self._forward(weights, biases, part.expand(self.members, -1, -1))[-1][:, :, 0]
             for part in inputs.split(self.chunk)
@@ -161,7 +164,7 @@ class MlpEnsemble(Predictor):
 
     def _initial(self, rng: np.random.Generator) -> np.ndarray:
         """Weights of one run's networks, `[M, P]`."""
-        flat = np.zeros((self.members, self._length), np.float32)
+        flat = np.zeros((self.members, self._length))
         for (at, _), (fan_in, fan_out) in zip(self._starts, self._shapes, strict=True):
             live = self.columns if at == 0 else fan_in
             bound = math.sqrt(6 / (live + fan_out))

@@ -1,0 +1,212 @@
+"""The part of `archrep report` that is about searches: a table, paired tests, pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from archrep.comparison import (
+    Finished,
+    curve,
+    final_regrets,
+    holm,
+    paired,
+    same_question,
+)
+from archrep.errors import ConfigError
+
+CHECKPOINTS = ("20", "50", "100", "200")
+
+
+def report_searches(
+    searches: Sequence[Finished],
+    *,
+    baseline: Finished | None = None,
+    plot: Path | None = None,
+    style: str = "table",
+) -> None:
+    """Print what searches found and, if asked, test them against one of them and draw them.
+
+    Args:
+        searches: Finished searches.
+        baseline: The one that all others are paired with.
+        plot: File for the pictures: .png, .svg or .pdf.
+        style: `table`, `csv` (one line a search, fractions) or `json` (whole summaries).
+    """
+    for problem in same_question(searches):
+        print(f"note: these do not compare; they differ in {problem}.", file=sys.stderr)
+    tests = [] if baseline is None else _tests(searches, baseline)
+    if style == "json":
+        for search in searches:
+            print(json.dumps({"out": str(search.folder), **search.summary}))
+        for line in tests:
+            print(json.dumps(line))
+    elif style == "csv":
+        _print_csv(searches)
+    else:
+        _print_table(searches)
+        _print_tests(tests)
+    if plot is not None:
+        draw(searches, plot)
+        print(f"Drawn: {plot}", file=sys.stderr)
+
+
+def _line(search: Finished) -> dict[str, Any]:
+    """The figures of one search that a table shows, fractions."""
+    summary = search.summary
+    name = "test_accuracy" if search.metric == "test_accuracy" else "seen_valid_accuracy"
+    line: dict[str, Any] = {
+        "search": search.label,
+        "table": summary["table"],
+        "dataset": summary["dataset"],
+        "protocol": summary["protocol"],
+        "table_sha256": summary["table_sha256"],
+        "runs": summary["runs"],
+        "queries": summary["queries_mean"],
+        "seconds": summary["seconds_mean"],
+        "metric": search.metric,
+        "mean": summary[f"{name}_mean"],
+        "sem": summary[f"{name}_sem"],
+        "sd": summary[f"{name}_sd"],
+    }
+    line |= summary[f"{name}_quantiles"]
+    line["valid_mean"] = summary.get("valid_accuracy_mean", summary["seen_valid_accuracy_mean"])
+    line["recommended"] = summary.get(f"recommended_{name}_mean")
+    for query in CHECKPOINTS:
+        after = summary["after_queries"].get(query, {})
+        line[f"at_{query}"] = after.get(f"{search.metric}_mean")
+    needed = summary.get("queries_to_best_valid", {})
+    line["queries_to_best"] = needed.get("q50")
+    line["reached_best"] = needed.get("reached")
+    return line
+
+
+def _print_csv(searches: Sequence[Finished]) -> None:
+    lines = [_line(search) for search in searches]
+    writer = csv.DictWriter(sys.stdout, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+
+
+def _print_table(searches: Sequence[Finished]) -> None:
+    head = ["search", "data", "protocol", "table", "runs", "queries", "validation"]
+    head += ["mean ± error", "10 %", "median", "90 %", *(f"at {query}" for query in CHECKPOINTS)]
+    head += ["recommended", "to best (reached)"]
+    rows = [head]
+    for line in map(_line, searches):
+        needed = "-" if line["queries_to_best"] is None else f"{line['queries_to_best']:.0f}"
+        rows.append(
+            [
+                line["search"],
+                str(line["dataset"]),
+                line["protocol"],
+                line["table_sha256"][:8],
+                str(line["runs"]),
+                f"{line['queries']:.0f}",
+                _percent(line["valid_mean"]),
+                f"{_percent(line['mean'])} ± {_percent(line['sem'])}",
+                *(_percent(line[q]) for q in ("q10", "q50", "q90")),
+                *(_percent(line[f"at_{query}"]) for query in CHECKPOINTS),
+                _percent(line["recommended"]),
+                "-" if line["reached_best"] is None else f"{needed} ({line['reached_best']})",
+            ]
+        )
+    widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+    for row in rows:
+        print("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
+    kinds = {"test_accuracy": "test accuracy of the incumbent", "valid_accuracy": "validation seen"}
+    shown = " and ".join(dict.fromkeys(kinds[search.metric] for search in searches))
+    print(f"Percent: {shown}; mean and standard error over runs.")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _tests(searches: Sequence[Finished], baseline: Finished) -> list[dict[str, Any]]:
+    others = [search for search in searches if search.folder != baseline.folder]
+    if not others:
+        raise ConfigError("`--baseline` needs another search to compare with. Got only itself.")
+    pairs = [paired(search, baseline) for search in others]
+    corrected = holm([pair.p for pair in pairs])
+    return [
+        {
+            "search": search.label,
+            "baseline": baseline.label,
+            "metric": search.metric,
+            **pair._asdict(),
+            "p_holm": p,
+        }
+        for search, pair, p in zip(others, pairs, corrected, strict=True)
+    ]
+
+
+def _print_tests(tests: Sequence[dict[str, Any]]) -> None:
+    for line in tests:
+        print(
+            f"{line['search']} less {line['baseline']}: {100 * line['difference']:+.3f} "
+            f"({100 * line['low']:+.3f} .. {100 * line['high']:+.3f}) percentage points, better in "
+            f"{100 * line['won']:.0f} % of {line['runs']} seeds, Wilcoxon p {line['p_holm']:.2g}"
+        )
+    if tests:
+        print(
+            "Final incumbents, paired by seed; 95 % confidence intervals; p two-sided, "
+            "corrected after Holm."
+        )
+
+
+def draw(searches: Sequence[Finished], file: Path) -> None:
+    """Regret against queries, against simulated seconds, and its distribution at the end.
+
+    Raises:
+        ConfigError: The file's kind is none that can be drawn.
+        RunError: It cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    from archrep.files import make_folder, write_atomically
+    from archrep.plots.regret import plot_curves, plot_ecdf
+
+    if file.suffix not in (".png", ".svg", ".pdf"):
+        raise ConfigError(f"`--plot` takes a .png, .svg or .pdf file. Got {str(file)!r}.")
+    labels = _labels(searches)
+    regret = all(search.best is not None for search in searches)
+    what = searches[0].metric.removesuffix("_accuracy").replace("valid", "validation")
+    ylabel = f"{what} {'regret' if regret else 'accuracy'} of the incumbent, %"
+    timed = all(search.traces.seconds.max() > 0 for search in searches)
+    figure = Figure(figsize=(5 * (1 + timed + regret), 4), layout="constrained")
+    axes = iter(figure.subplots(1, 1 + timed + regret, squeeze=False)[0])
+    for along, unit in (("queries", "queries"), ("seconds", "simulated seconds")):
+        if along == "queries" or timed:
+            curves = {
+                label: curve(search, along, regret=regret)  # type: ignore[arg-type]
+                for label, search in zip(labels, searches, strict=True)
+            }
+            plot_curves(curves, xlabel=unit, ylabel=ylabel, log=regret, ax=next(axes))
+    if regret:
+        ends = {
+            label: final_regrets(search) for label, search in zip(labels, searches, strict=True)
+        }
+        plot_ecdf(ends, xlabel=f"final {ylabel}", ax=next(axes))
+    summary = searches[0].summary
+    runs = sorted({search.summary["runs"] for search in searches})
+    figure.suptitle(
+        f"{summary['table']}, {summary['dataset']}, protocol {summary['protocol']}, table "
+        f"{summary['table_sha256'][:8]}, {' or '.join(map(str, runs))} seeds; median and quartiles",
+        fontsize=9,
+    )
+    make_folder(file.parent)
+    write_atomically(file, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def _labels(searches: Sequence[Finished]) -> list[str]:
+    """One label a search; its folder is added where two would be the same."""
+    labels = [search.label for search in searches]
+    return [
+        label if labels.count(label) == 1 else f"{label} ({search.folder.name})"
+        for label, search in zip(labels, searches, strict=True)
+    ]

@@ -1,0 +1,250 @@
+"""Searches side by side: curves over seeds, distributions of regret, paired tests.
+
+Everything that a picture or a printed comparison shows is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from archrep.errors import RunError, TableError
+from archrep.files import read_json
+from archrep.results import Traces
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A finished search.
+
+    Attributes:
+        folder: Its run directory.
+        summary: Its summary.
+        traces: What it paid for, with the table's figures.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    traces: Traces
+
+    @property
+    def metric(self) -> str:
+        """Test accuracy, or what the search saw where the table has none."""
+        known = not np.isnan(self.traces.test_accuracy).all()
+        return "test_accuracy" if known else "valid_accuracy"
+
+    @property
+    def best(self) -> float | None:
+        """The table's best figure of that metric; `None` for a surrogate."""
+        return self.summary.get(f"table_best_{self.metric}")
+
+    def values(self, rows: np.ndarray) -> np.ndarray:
+        """Accuracy of the incumbent at some rows of the traces."""
+        return getattr(self.traces, self.metric)[self.traces.incumbents[rows]]
+
+    @property
+    def label(self) -> str:
+        """Strategy, preset and encoding."""
+        config = self.summary["config"]
+        parts = [config["strategy"], config["preset"]]
+        if self.summary["encoding"] not in ("none", "archrep"):
+            parts.append(f"over {self.summary['encoding']}")
+        return " ".join(part for part in parts if part)
+
+
+def load_finished(folder: Path) -> Finished:
+    """A finished search of a run directory.
+
+    Raises:
+        RunError: It is not finished, damaged, or of another kind.
+        TableError: It holds an accuracy above the maximum of its table.
+    """
+    summary = read_json(folder / "summary.json", "the summary of a finished search")
+    if not isinstance(summary, dict) or "table_sha256" not in summary:
+        raise RunError(f"Expected the summary of a finished search in {folder}.")
+    traces, _ = Traces.load(folder / "traces.parquet")
+    for name in ("mean_valid_accuracy", "test_accuracy"):
+        ceiling = summary.get(f"table_best_{name.removeprefix('mean_')}")
+        values = getattr(traces, name)
+        if ceiling is not None and len(values) and np.nanmax(values) > ceiling + 1e-9:
+            raise TableError(
+                f"{folder} holds a {name} of {np.nanmax(values):.5f}, above the maximum of "
+                f"{summary['table']}, {ceiling:.5f}. It was not made from this table."
+            )
+    return Finished(folder, summary, traces)
+
+
+def same_question(searches: Sequence[Finished]) -> list[str]:
+    """What differs between searches that a reader would take to be alike; empty if nothing does."""
+    found = []
+    for name, title in (
+        ("table_sha256", "table"),
+        ("dataset", "data set"),
+        ("protocol", "protocol"),
+    ):
+        values = [str(search.summary.get(name)) for search in searches]
+        if len(set(values)) > 1:
+            found.append(f"{title}: {', '.join(dict.fromkeys(value[:16] for value in values))}")
+    return found
+
+
+# Curves -----------------------------------------------------------------------------------------
+
+
+class Curve(NamedTuple):
+    """Quantiles over seeds along a budget.
+
+    Attributes:
+        budget: Queries or simulated seconds, `[B]`.
+        low: Lower quantile, `[B]`.
+        middle: Median, `[B]`.
+        high: Upper quantile, `[B]`.
+        mean: `[B]`.
+    """
+
+    budget: np.ndarray
+    low: np.ndarray
+    middle: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+
+
+def curve(
+    search: Finished,
+    along: Literal["queries", "seconds"] = "queries",
+    *,
+    regret: bool = True,
+    band: tuple[float, float] = (0.25, 0.75),
+    points: int = 200,
+) -> Curve:
+    """What the incumbents of all runs are worth along a budget.
+
+    A run that has ended keeps its last incumbent. Along seconds each run counts what it had found
+    by then, so that a point is of one time; Figure 6 of arch2vec sets the mean over the k-th queries
+    against the mean of their clocks instead (`published_curve`).
+
+    Args:
+        search: A finished search.
+        along: Queries or simulated seconds.
+        regret: The table's best figure less the incumbent's; otherwise the incumbent's.
+        band: The two outer quantiles.
+        points: Seconds at which to look, evenly spaced in their logarithm.
+    """
+    traces = search.traces
+    if along == "queries":
+        budget = np.arange(1, int(traces.query.max()) + 1)
+        rows = np.stack([traces.at_queries(int(query)) for query in budget])
+    else:
+        first = traces.seconds[traces.starts[:-1]].max()
+        budget = np.geomspace(first, traces.seconds.max(), points)
+        rows = np.stack([traces.at_seconds(float(seconds)) for seconds in budget])
+    values = _regret(search, search.values(rows)) if regret else search.values(rows)
+    low, middle, high = np.quantile(values, (band[0], 0.5, band[1]), axis=1)
+    return Curve(budget, low, middle, high, values.mean(1))
+
+
+def published_curve(search: Finished) -> tuple[np.ndarray, np.ndarray]:
+    """Mean clock and mean regret of the k-th queries, `[Q]` each, as in arch2vec's Figure 6.
+
+    As there, it ends with the shortest run.
+    """
+    traces = search.traces
+    shortest = int(np.diff(traces.starts).min())
+    rows = np.stack([traces.at_queries(query) for query in range(1, shortest + 1)])
+    return traces.seconds[rows].mean(1), _regret(search, search.values(rows)).mean(1)
+
+
+def final_regrets(search: Finished) -> np.ndarray:
+    """Regret of the last incumbent of each run, ascending, `[R]`."""
+    return np.sort(_regret(search, search.values(search.traces.final())))
+
+
+def _regret(search: Finished, values: np.ndarray) -> np.ndarray:
+    if search.best is None:
+        raise TableError(
+            f"{search.summary['table']} has no best figure to measure a regret against. "
+            "Plot accuracies."
+        )
+    return search.best - values
+
+
+# Pairs ------------------------------------------------------------------------------------------
+
+
+class Paired(NamedTuple):
+    """Two searches with the same seeds.
+
+    Attributes:
+        runs: Seeds that both have.
+        difference: Mean of first minus second.
+        low: Lower end of the 95 % confidence interval of the difference (Student's t).
+        high: Upper end.
+        p: Of the Wilcoxon signed-rank test, two-sided; 1 if all pairs are equal.
+        won: Share of seeds in which the first is better, ties counted half.
+    """
+
+    runs: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    won: float
+
+
+def paired(first: Finished, second: Finished, query: int | None = None) -> Paired:
+    """Compare incumbents seed by seed.
+
+    Args:
+        first: A finished search.
+        second: The one to compare with.
+        query: After so many queries; `None` for the end.
+
+    Raises:
+        RunError: They answer different questions, or share fewer than three seeds.
+    """
+    if problems := same_question([first, second]):
+        raise RunError(
+            f"{first.folder} and {second.folder} cannot be paired; they differ in "
+            + "; ".join(problems)
+        )
+    common, ours, theirs = np.intersect1d(
+        first.traces.runs, second.traces.runs, assume_unique=True, return_indices=True
+    )
+    if len(common) < 3:
+        raise RunError(
+            f"Expected searches with the same seeds. {first.folder} and {second.folder} share "
+            f"{len(common)}."
+        )
+
+    def values(search: Finished) -> np.ndarray:
+        rows = search.traces.final() if query is None else search.traces.at_queries(query)
+        return search.values(rows)
+
+    return compare(values(first)[ours], values(second)[theirs])
+
+
+def compare(first: np.ndarray, second: np.ndarray) -> Paired:
+    """`Paired` of values by seed, `[R]` each."""
+    from scipy import stats
+
+    gap = first - second
+    mean, error = float(gap.mean()), float(gap.std(ddof=1) / len(gap) ** 0.5)
+    reach = float(stats.t.ppf(0.975, len(gap) - 1)) * error
+    p = 1.0 if not gap.any() else float(stats.wilcoxon(gap).pvalue)
+    won = float((gap > 0).mean() + (gap == 0).mean() / 2)
+    return Paired(len(gap), mean, mean - reach, mean + reach, p, won)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrected probabilities of several tests, one each: Holm (1979)."""
+    order = np.argsort(p_values)
+    corrected = np.empty(len(p_values))
+    largest = 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected.tolist()

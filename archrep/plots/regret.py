@@ -1,0 +1,110 @@
+"""Pictures of searches: regret along a budget with bands over seeds, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from archrep.comparison import Curve
+from archrep.errors import ConfigError
+from archrep.plots.latent_map import CATEGORY_COLOURS, SMALL_PRINT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DASHES = ("-", "--", "-.", ":")
+
+
+def plot_curves(
+    curves: Mapping[str, Curve],
+    *,
+    xlabel: str,
+    ylabel: str,
+    caption: str = "",
+    log: bool = True,
+    mean: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Median (or mean) of each search along its budget, and a band between two quantiles.
+
+    Args:
+        curves: What `archrep.comparison.curve` returned, by label.
+        xlabel: The budget with its unit.
+        ylabel: What is drawn, with its unit; values are drawn in percent.
+        caption: Protocol, table, seeds; in small print.
+        log: Logarithmic axes.
+        mean: Draw the mean instead of the median, without a band.
+        ax: Axes to draw into; `None` makes a figure, without pyplot.
+    """
+    ax = _axes(ax)
+    for number, (label, curve) in enumerate(curves.items()):
+        colour, dashes = _style(number)
+        line = curve.mean if mean else curve.middle
+        ax.plot(curve.budget, 100 * line, dashes, color=colour, label=label, linewidth=1.5)
+        if not mean:
+            ax.fill_between(
+                curve.budget,
+                100 * curve.low,
+                100 * curve.high,
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
+    if log:
+        ax.set_xscale("log")
+        ax.set_yscale("log", nonpositive="clip")
+        lowest = [np.min(c.middle[c.middle > 0]) for c in curves.values() if (c.middle > 0).any()]
+        if lowest:  # a regret of zero has no place on a logarithmic axis
+            ax.set_ylim(bottom=50 * min(lowest))
+    _finish(ax, xlabel, ylabel, caption)
+    return ax
+
+
+def plot_ecdf(
+    regrets: Mapping[str, np.ndarray], *, xlabel: str, caption: str = "", ax: Axes | None = None
+) -> Axes:
+    """Share of runs whose final regret is at most so large; values are drawn in percent.
+
+    Args:
+        regrets: Of each search, ascending, `[R]`, by label.
+        xlabel: What they are, with their unit.
+        caption: Protocol, table, seeds; in small print.
+        ax: Axes to draw into; `None` makes a figure, without pyplot.
+    """
+    ax = _axes(ax)
+    for number, (label, values) in enumerate(regrets.items()):
+        colour, dashes = _style(number)
+        share = np.arange(1, len(values) + 1) / len(values)
+        ax.step(100 * values, share, dashes, where="post", color=colour, label=label, linewidth=1.5)
+    ax.set_ylim(0, 1.02)
+    _finish(ax, xlabel, "share of runs", caption)
+    return ax
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(5.2, 4.0), layout="constrained").add_subplot()
+
+
+def _style(number: int) -> tuple[str, str]:
+    count = len(CATEGORY_COLOURS)
+    if number >= count * len(_DASHES):
+        raise ConfigError(f"At most {count * len(_DASHES)} searches can be told apart.")
+    return CATEGORY_COLOURS[number % count], _DASHES[number // count]
+
+
+def _finish(ax: Axes, xlabel: str, ylabel: str, caption: str) -> None:
+    ax.set_ylabel(ylabel)
+    ax.set_xlabel(xlabel)
+    ax.grid(True, which="major", linewidth=0.4, alpha=0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(fontsize=8, frameon=False)
+    if caption:
+        ax.annotate(
+            caption, (0.5, 1.02), xycoords="axes fraction", ha="center", va="bottom", **SMALL_PRINT
+        )
