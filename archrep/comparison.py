@@ -124,7 +124,7 @@ def curve(
     """What the incumbents of all runs are worth along a budget.
 
     A run that has ended keeps its last incumbent. Along seconds each run counts what it had found
-    by then, so that a point is of one time; Figure 6 of arch2vec sets the mean over the k-th queries
+    by then, so that a point is of one time; Figure 6 of arch2vec sets the mean over k-th queries
     against the mean of their clocks instead (`published_curve`).
 
     Args:

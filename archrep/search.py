@@ -1,6 +1,6 @@
 """Searches: the one loop that pays for queries, run for many seeds at once.
 
-    seeds -> blocks of seeds -> (processes or machines, by joblib) -> traces -> summary.json
+    seeds -> blocks of seeds -> (processes, machines) -> traces -> summary.json
 
 The runs of a block go on in lockstep, as one `Strategy`. A run directory holds `config.json`,
 `block-*.parquet` for the blocks that are done, `block-*.state.npz` for those that were begun,
@@ -11,6 +11,7 @@ A killed run goes on from there, and its result is the same, whatever the number
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 import warnings
@@ -35,6 +36,8 @@ from archrep.tables.paid import PROTOCOLS, PaidQueries
 from archrep.tables.registry import open_table
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from archrep.tables.surrogate import Nasbench301Surrogate
 
 STALLED = 2_000
@@ -324,7 +327,7 @@ class SearchProgress:
 
 
 def run_block(
-    job: Job, seeds: Sequence[int], checkpoint: str | None = None
+    job: Job, seeds: Sequence[int], checkpoint: str | None = None, owner: int | None = None
 ) -> tuple[Traces, dict[int, str]]:
     """Traces of some runs, and what went wrong in those that failed, by seed.
 
@@ -333,13 +336,14 @@ def run_block(
         seeds: One a run.
         checkpoint: File to go on from, if it is there, and to keep up to date; deleted by the
             caller.
+        owner: Process whose end ends this one, if it is not this one itself.
     """
     from archrep.devices import one_thread
 
     path = None if checkpoint is None else Path(checkpoint)
     with one_thread():
         try:
-            return _run(job, seeds, path), {}
+            return _run(job, seeds, path, owner), {}
         except RunError:
             raise  # a full disk, a damaged checkpoint: nothing that leaving out a seed would mend
         except Exception as error:  # one run must not take the others with it
@@ -348,19 +352,21 @@ def run_block(
         parts: list[Traces] = []
         failed: dict[int, str] = {}
         for seed in seeds:  # alone, each run is what it was beside the others
-            traces, problems = run_block(job, [seed])
+            traces, problems = run_block(job, [seed], owner=owner)
             parts.append(traces)
             failed |= problems
         return Traces.concatenate(parts), failed
 
 
-def _run(job: Job, seeds: Sequence[int], checkpoint: Path | None) -> Traces:
+def _run(job: Job, seeds: Sequence[int], checkpoint: Path | None, owner: int | None) -> Traces:
     block = Block(job, seeds)
     if checkpoint is not None and checkpoint.exists():
         block.load(checkpoint)
     saved = told = time.monotonic()
     while not block.done:
         block.step()
+        if owner is not None and owner not in (os.getpid(), os.getppid()):
+            os._exit(1)  # it was killed; whoever resumes it must not meet this process
         if checkpoint is None:
             continue
         now = time.monotonic()
@@ -439,9 +445,9 @@ def search(
 ) -> dict[str, Any]:
     """Run every seed and write a run directory.
 
-    Work is spread by joblib: over the processes of this machine, over the workers of a Dask
-    cluster, or over whatever `joblib.parallel_config(backend=...)` around the call names. Files
-    are written by the calling process alone.
+    Work is spread over the processes of this machine, over the workers of a Dask cluster, or over
+    what `joblib.parallel_config(backend=...)` around the call names. Result files are written by
+    the calling process alone.
 
     Args:
         config: The search, or one that `prepare` made ready.
@@ -458,16 +464,15 @@ def search(
     Raises:
         ArchrepError: The table, the encoding or the strategy cannot be used together.
         RunError: `out` holds another search, or this one without `resume`; another process is
-            writing it; or the cluster cannot be reached, or lost its workers again and again.
+            writing it; or the cluster cannot be reached, or was lost.
     """
-    import joblib
-
+    from archrep.cluster import connected
     from archrep.devices import environment, resolve_device
 
     job = config if isinstance(config, Job) else prepare(config)
     folder = Path(out)
     # The cluster first, so that one that cannot be reached leaves no run directory behind.
-    with _workers_of(cluster, job) as local, locked_folder(folder):
+    with connected(cluster) as client, locked_folder(folder):
         if finished := _begin(folder, job.config, resume=resume):
             return finished
         size = block or job.strategy.block
@@ -475,23 +480,11 @@ def search(
         blocks = [list(seeds[at : at + size]) for at in range(0, len(seeds), size)]
         files = [folder / f"block-{seeds[0]}-{seeds[-1]}.parquet" for seeds in blocks]
         todo = [n for n, file in enumerate(files) if not file.exists()]
+        calls: list[_Call] = [(n, blocks[n], str(_checkpoint(files[n]))) for n in todo]
         clock = _Clock(job.config, [blocks[n] for n in range(len(blocks)) if n not in todo], report)
-        pool = joblib.Parallel(
-            n_jobs=workers or (1 if job.device == "cuda" else -1 if local else None),
-            return_as="generator_unordered",
-            batch_size=1,
-            pre_dispatch="2 * n_jobs" if local else "all",  # a cluster may grow
-            mmap_mode="c",  # large arrays are shared; torch warns of those that cannot be written
-        )
-        calls = (
-            joblib.delayed(_numbered)(
-                n, job, blocks[n], str(_checkpoint(files[n])) if local else None
-            )
-            for n in todo
-        )
         started, cpu_seconds = time.perf_counter(), 0.0
         with clock.watching(folder):
-            for n, traces, failed, seconds in pool(calls):
+            for n, traces, failed, seconds in _spread(client, job, calls, workers):
                 traces.save(files[n], {"failed": failed})
                 cpu_seconds += seconds
                 for leftover in (
@@ -522,73 +515,49 @@ def search(
 _LOCAL = ("LokyBackend", "MultiprocessingBackend", "SequentialBackend", "ThreadingBackend")
 """Backends of joblib whose workers see the files of this process; others may derive from them."""
 
-SECONDS_TO_CONNECT, SECONDS_FOR_WORKERS = 10.0, 60.0
+_Call = tuple[int, list[int], str | None]
+"""A block's number and seeds, and its checkpoint."""
 
 
-@contextmanager
-def _workers_of(address: str | None, job: Job) -> Iterator[bool]:
-    """Send parallel work to where it belongs; yields whether that is on this machine.
-
-    A Dask cluster gets the job once for each worker, before the blocks. joblib would do that by
-    itself only for arguments that are arrays, and send any other with every block.
-    """
+def _spread(
+    client: Client | None, job: Job, calls: list[_Call], workers: int | None
+) -> Iterator[tuple[int, Traces, dict[int, str], float]]:
+    """What `_numbered` gives of each block, in the order in which they are done."""
     import joblib
 
-    backend, _ = joblib.parallel.get_active_backend()
-    if address is None:
-        client = getattr(backend, "client", None) if "Dask" in type(backend).__name__ else None
-        if client is None:
-            yield type(backend).__name__ in _LOCAL
-        else:
-            with _dask(client, job):
-                yield False
+    from archrep.cluster import spread
+
+    local = False
+    if client is None:
+        backend, _ = joblib.parallel.get_active_backend()
+        local = type(backend).__name__ in _LOCAL
+    if not local:
+        calls = [(n, seeds, None) for n, seeds, _ in calls]
+    if client is not None:
+        yield from spread(client, _numbered, job, calls)
         return
+    pool = joblib.Parallel(
+        n_jobs=workers or (1 if job.device == "cuda" else -1 if local else None),
+        return_as="generator_unordered",
+        batch_size=1,
+        mmap_mode="c",  # large arrays are shared; torch warns of those that cannot be written
+    )
+    owner = os.getpid() if local else None
     try:
-        from distributed import Client
-    except ImportError:
-        raise ConfigError(
-            "`cluster` needs Dask, which is not installed. Run `pip install 'archrep[dask]'`."
-        ) from None
-    try:
-        client = Client(address, set_as_default=False, timeout=SECONDS_TO_CONNECT)
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunError(
-            "`cluster` must be the address of a running Dask scheduler, such as "
-            f"tcp://192.168.0.1:8786. Got {address!r}: {reason}"
-        ) from None
-    with client, _dask(client, job):
-        yield False
+        yield from pool(joblib.delayed(_numbered)(job, *call, owner) for call in calls)
+    except BaseException:  # Ctrl-C too: joblib would wait for the blocks that were begun
+        if pool.n_jobs != 1:
+            from joblib.externals.loky import get_reusable_executor
 
-
-@contextmanager
-def _dask(client: Any, job: Job) -> Iterator[None]:
-    import joblib
-    from distributed import KilledWorker
-
-    where = client.scheduler.address
-    try:
-        client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
-    except TimeoutError:
-        raise RunError(
-            f"The cluster at {where} has no worker after {SECONDS_FOR_WORKERS:.0f} seconds. "
-            f"Start some: `dask worker {where} --nthreads 1`."
-        ) from None
-    try:
-        with joblib.parallel_config(backend="dask", client=client, scatter=[job]):
-            yield
-    except KilledWorker as error:
-        raise RunError(
-            f"The cluster at {where} lost several workers at the same block: "
-            f"{str(error).splitlines()[0]} Finished blocks are kept; go on with `--resume`."
-        ) from None
+            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        raise
 
 
 def _numbered(
-    number: int, job: Job, seeds: Sequence[int], checkpoint: str | None
+    job: Job, number: int, seeds: Sequence[int], checkpoint: str | None, owner: int | None = None
 ) -> tuple[int, Traces, dict[int, str], float]:
     before = time.process_time()
-    traces, failed = run_block(job, seeds, checkpoint)
+    traces, failed = run_block(job, seeds, checkpoint, owner)
     return number, traces, failed, time.process_time() - before
 
 

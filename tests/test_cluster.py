@@ -27,7 +27,7 @@ def config(**changes):
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as running:
         yield running
 
@@ -89,7 +89,7 @@ def test_a_search_that_the_cluster_gives_up_goes_on_later(cluster, here, tmp_pat
     address, folder = cluster.scheduler_address, tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(cluster.scheduler, "allowed_failures", 0)
-        with pytest.raises(RunError, match="Finished blocks are kept; go on with `--resume`"):
+        with pytest.raises(RunError, match="What was finished is kept; go on with `--resume`"):
             search(config(), out=folder, block=3, cluster=address, report=Killer(cluster))
     assert list(folder.glob("block-*.parquet"))
     assert_same_search(
@@ -116,7 +116,7 @@ def test_the_job_is_sent_before_the_blocks_and_not_with_each(cluster, here, tmp_
 
 class TestBadClusters:
     def test_one_that_does_not_answer_is_named_and_no_folder_is_made(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("archrep.search.SECONDS_TO_CONNECT", 0.5)
+        monkeypatch.setattr("archrep.cluster.SECONDS_TO_CONNECT", 0.5)
         with pytest.raises(RunError, match=r"Got 'tcp://127\.0\.0\.1:9': .*127\.0\.0\.1:9"):
             search(config(), out=tmp_path / "run", cluster="tcp://127.0.0.1:9")
         assert not (tmp_path / "run").exists()
@@ -126,9 +126,9 @@ class TestBadClusters:
             search(config(), out=tmp_path / "run", cluster="nonsense")
 
     def test_one_without_workers_says_how_to_start_them(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("archrep.search.SECONDS_FOR_WORKERS", 0.5)
+        monkeypatch.setattr("archrep.cluster.SECONDS_FOR_WORKERS", 0.5)
         with (
-            distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty,
+            distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
             pytest.raises(RunError, match="has no worker after .* Start some: `dask worker tcp:"),
         ):
             search(config(), out=tmp_path / "run", cluster=empty.scheduler_address)

@@ -1,0 +1,1 @@
+"""archrep inside other tools: their interfaces over our searches and models."""

@@ -1,0 +1,120 @@
+"""Work on a Dask cluster: what a pool of processes does, on other machines.
+
+joblib has a Dask backend of its own, which is asked for the client and no more: it sends an object
+that is no array along with every call, and waits forever for a call that killed its workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from archrep.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SECONDS_TO_CONNECT, SECONDS_FOR_WORKERS = 10.0, 60.0
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Client | None]:
+    """Client of a Dask cluster that has workers.
+
+    Args:
+        address: Of the scheduler, `"tcp://host:port"`; `None` for the cluster that
+            `joblib.parallel_config(backend="dask")` around the call names, if any.
+
+    Yields:
+        The client; `None` where work is not for Dask.
+
+    Raises:
+        ConfigError: Dask is not installed.
+        RunError: Nothing answers there, or no worker comes within a minute.
+    """
+    if address is None:
+        client = _client_of_joblib()
+        if client is not None:
+            _wait_for_workers(client)
+        yield client
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ConfigError(
+            "`cluster` needs Dask, which is not installed. Run `pip install 'archrep[dask]'`."
+        ) from None
+    try:
+        client = Client(address, set_as_default=False, timeout=SECONDS_TO_CONNECT)
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(
+            "`cluster` must be the address of a running Dask scheduler, such as "
+            f"tcp://192.168.0.1:8786. Got {address!r}: {reason}"
+        ) from None
+    with client:
+        _wait_for_workers(client)
+        yield client
+
+
+def spread(
+    client: Client,
+    function: Callable[..., Any],
+    shared: Any,
+    calls: Iterable[tuple[Any, ...]],
+) -> Iterator[Any]:
+    """Results of `function(shared, *call)`, in the order in which they come.
+
+    A call whose worker dies is made again on another, by Dask's default up to three times.
+
+    Args:
+        client: Of the cluster.
+        function: Importable on the workers.
+        shared: What all calls need; sent to every worker once.
+        calls: The other arguments.
+
+    Raises:
+        RunError: The cluster gave up a call, or was lost.
+    """
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker, as_completed
+
+    waiting = []
+    try:
+        sent = client.scatter(shared, broadcast=True, hash=False)
+        waiting = [client.submit(function, sent, *call, pure=False) for call in calls]
+        for future in as_completed(waiting, loop=client.loop):
+            yield future.result()
+    except (KilledWorker, CancelledError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(
+            f"The cluster at {_address(client)} failed ({reason}). What was finished is kept; go "
+            "on with `--resume`."
+        ) from None
+    finally:
+        client.cancel(waiting)
+
+
+def _client_of_joblib() -> Client | None:
+    from joblib.parallel import get_active_backend
+
+    backend, _ = get_active_backend()
+    return backend.client if type(backend).__name__ == "DaskDistributedBackend" else None
+
+
+def _address(client: Client) -> str:
+    assert client.scheduler is not None  # it is connected
+    return str(client.scheduler.address)
+
+
+def _wait_for_workers(client: Client) -> None:
+    try:
+        client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
+    except TimeoutError:
+        where = _address(client)
+        raise RunError(
+            f"The cluster at {where} has no worker after {SECONDS_FOR_WORKERS:.0f} seconds. "
+            f"Start some: `dask worker {where} --nthreads 1`."
+        ) from None
