@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from archrep.errors import ConfigError, RunError
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
 SECONDS_TO_CONNECT, SECONDS_FOR_WORKERS = 10.0, 60.0
+
+PACKAGES = ("archrep", "torch", "numpy", "scipy")
+"""Must be of one version everywhere: another may give other numbers."""
 
 
 @contextmanager
@@ -48,10 +52,9 @@ def connected(address: str | None) -> Iterator[Client | None]:
     try:
         client = Client(address, set_as_default=False, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
             "`cluster` must be the address of a running Dask scheduler, such as "
-            f"tcp://192.168.0.1:8786. Got {address!r}: {reason}"
+            f"tcp://192.168.0.1:8786. Got {address!r}: {_line(error)}"
         ) from None
     with client:
         _wait_for_workers(client)
@@ -75,23 +78,38 @@ def spread(
         calls: The other arguments.
 
     Raises:
-        RunError: The cluster gave up a call, or was lost.
+        RunError: The workers have other versions of what decides the result, or cannot read
+            `shared`; or the cluster gave up a call, or was lost.
     """
     from concurrent.futures import CancelledError
 
     from distributed import KilledWorker, as_completed
 
+    try:
+        there = client.run(_versions)
+        sent = client.scatter(shared, broadcast=True, hash=False)
+    except Exception as error:  # Dask passes on an error of a worker as one of no kind
+        raise RunError(
+            f"The workers of {_address(client)} cannot read the work: {_line(error)}. Files that "
+            "it names, such as the table, must be at the same path on every machine, and archrep "
+            "and your own modules installed."
+        ) from None
+    here = _versions()
+    for worker, versions in there.items():
+        if versions != here:
+            raise RunError(
+                f"Worker {worker} has {versions}, and this process {here}. Install the same on "
+                "every machine; results would not be those of one search."
+            )
     waiting = []
     try:
-        sent = client.scatter(shared, broadcast=True, hash=False)
         waiting = [client.submit(function, sent, *call, pure=False) for call in calls]
         for future in as_completed(waiting, loop=client.loop):
             yield future.result()
     except (KilledWorker, CancelledError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
-            f"The cluster at {_address(client)} failed ({reason}). What was finished is kept; go "
-            "on with `--resume`."
+            f"The cluster at {_address(client)} failed ({_line(error)}). What was finished is "
+            "kept; go on with `--resume`."
         ) from None
     finally:
         client.cancel(waiting)
@@ -118,3 +136,11 @@ def _wait_for_workers(client: Client) -> None:
             f"The cluster at {where} has no worker after {SECONDS_FOR_WORKERS:.0f} seconds. "
             f"Start some: `dask worker {where} --nthreads 1`."
         ) from None
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -475,7 +475,7 @@ def search(
     with connected(cluster) as client, locked_folder(folder):
         if finished := _begin(folder, job.config, resume=resume):
             return finished
-        size = block or job.strategy.block
+        size = block or job.strategy.block_of(job.candidates)
         seeds = range(job.config.seed, job.config.seed + job.config.runs)
         blocks = [list(seeds[at : at + size]) for at in range(0, len(seeds), size)]
         files = [folder / f"block-{seeds[0]}-{seeds[-1]}.parquet" for seeds in blocks]
@@ -527,14 +527,14 @@ def _spread(
 
     from archrep.cluster import spread
 
-    local = False
+    backend = ""
     if client is None:
-        backend, _ = joblib.parallel.get_active_backend()
-        local = type(backend).__name__ in _LOCAL
+        backend = type(joblib.parallel.get_active_backend()[0]).__name__
+    local = backend in _LOCAL
     if not local:
         calls = [(n, seeds, None) for n, seeds, _ in calls]
     if client is not None:
-        yield from spread(client, _numbered, job, calls)
+        yield from spread(client, _numbered_there, job, calls)
         return
     pool = joblib.Parallel(
         n_jobs=workers or (1 if job.device == "cuda" else -1 if local else None),
@@ -546,7 +546,7 @@ def _spread(
     try:
         yield from pool(joblib.delayed(_numbered)(job, *call, owner) for call in calls)
     except BaseException:  # Ctrl-C too: joblib would wait for the blocks that were begun
-        if pool.n_jobs != 1:
+        if backend == "LokyBackend" and pool.n_jobs != 1:
             from joblib.externals.loky import get_reusable_executor
 
             get_reusable_executor().shutdown(wait=False, kill_workers=True)
@@ -559,6 +559,19 @@ def _numbered(
     before = time.process_time()
     traces, failed = run_block(job, seeds, checkpoint, owner)
     return number, traces, failed, time.process_time() - before
+
+
+def _numbered_there(
+    job: Job, number: int, seeds: Sequence[int], checkpoint: str | None
+) -> tuple[int, Traces, dict[int, str], float]:
+    """`_numbered` for a worker of a cluster that may do several blocks at a time, in threads.
+
+    None of them may give torch its threads back while another computes.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    return _numbered(job, number, seeds, checkpoint)
 
 
 def _checkpoint(file: Path) -> Path:

@@ -4,7 +4,7 @@ Question: what do embeddings, raw encodings and structure tell a predictor (Figu
           and how well do predictors rank cells from few labels?
 Command:  python benchmarks/predictors.py                    (both studies, then the tables)
           python benchmarks/predictors.py --only-print
-Time:     about 15 minutes on one core.
+Time:     an hour on one core; most of it at 4,236 labels.
 
 Needs the tables nasbench101 and nasbench201, and for the rows of arch2vec's own embeddings
 `archrep pretrain SPACE --preset arch2vec-2020 --seed 1 --no-map --out RUN` with the run directory
@@ -17,7 +17,7 @@ all cells; here 20,031 of them are measured, as the best validation accuracy of 
 that is what is predicted. Evaluated are the cells without a label whose accuracy is above 0.8. Some
 draws hold labels of failed trainings, which throw a Gaussian process on plain accuracies off: its
 figures vary much from draw to draw. Kendall's tau: the published rows rank test accuracies of all
-cells, by released code of PINAT; that its labels are validation accuracies is our assumption. On
+cells; that their labels are validation accuracies is our assumption. On
 NAS-Bench-201 (CIFAR-10, means of the recorded trainings) labels are validation accuracies and test
 accuracies are ranked, those of cells with a label left out; on NAS-Bench-101 both are the best
 validation accuracies of the measured cells, so its rows are not comparable one to one.

@@ -120,7 +120,8 @@ def timed(config: SearchConfig, out: Path) -> dict[str, object]:
     started = time.perf_counter()
     job = prepare(config)
     ready = time.perf_counter()
-    summary = search(job, out=out)
+    block = min(50, -(-config.runs // (os.cpu_count() or 1)))  # work for every core
+    summary = search(job, out=out, block=block)
     wall = time.perf_counter() - started
     from archrep.results import Traces
 
@@ -170,7 +171,7 @@ def growth_with_pool(quick: bool) -> list[dict[str, float]]:
     torch.set_num_threads(1)
     one_round(vectors, 16, 2, scorer)
     for pool in (16, 50, 100) if quick else (16, 50, 100, 200, 400, 700, 1000):
-        rounds = [one_round(vectors, pool, 25, scorer) for _ in range(1 if quick else 3)]
+        rounds = [one_round(vectors, pool, 10, scorer) for _ in range(1 if quick else 3)]
         found.append(
             {"pool": pool} | {k: float(np.median([r[k] for r in rounds])) for k in rounds[0]}
         )
@@ -186,7 +187,7 @@ def growth_with_candidates(quick: bool) -> list[dict[str, float]]:
     for count in (10_000,) if quick else (10_000, 30_000, 100_000, 300_000, 1_000_000):
         part = vectors[:count]
         scorer = Scorer(part, np.arange(count))
-        rounds = [one_round(part, 100, 25, scorer) for _ in range(1 if quick else 3)]
+        rounds = [one_round(part, 100, 10, scorer) for _ in range(1 if quick else 3)]
         found.append({"candidates": count} | medians(rounds))
     return found
 

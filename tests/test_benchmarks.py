@@ -80,3 +80,65 @@ def test_tables_are_measured_beside_dictionaries(tmp_path):
 def test_imports_are_measured(tmp_path):
     run("import_tables.py", "--quick", "--out", tmp_path / "import.json")
     assert (tmp_path / "import.json").exists()
+
+
+def test_searches_run_are_collected_and_printed(tmp_path):
+    folders = ["--out", tmp_path / "runs", "--results", tmp_path]
+    out = run("search.py", "digits", "--runs", 3, "--queries", 20, "--workers", 1, *folders)
+    rows = [line.split("|") for line in out.splitlines()]
+    labels = [row[1].strip() for row in rows[2:]]
+    assert labels == ["random search", "local search", "arch2vec-BO", "archrep"]
+    entries = json.loads((tmp_path / "search_digits.json").read_text())
+    assert all(entry["runs"] == 3 and len(entry["table_sha256"]) == 64 for entry in entries)
+    again = run("search.py", "digits", "--only-print", *folders)
+    assert again == out
+
+
+def test_experiments_of_searches_name_strategies_and_presets_that_exist():
+    """Making a row checks its configuration; the tables need not be there."""
+    script = import_script("search")
+    assert "table3" in script.EXPERIMENTS
+    for rows in script.EXPERIMENTS.values():
+        made = list(rows())
+        assert made
+        known = {*script.TABLE_2, *script.TABLE_3, ""}
+        assert {row.published for row in made} <= known
+
+
+def test_published_searches_in_the_script_are_those_of_the_paper(data_folder):
+    import csv
+
+    script = import_script("search")
+    folder = data_folder.parent / "reference"
+    if not (folder / "arch2vec_table3.csv").exists():
+        pytest.skip(f"no reference tables in {folder}")
+    names = {"RS": "random search", "RE": "evolution"}
+    with (folder / "arch2vec_table3.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    figures = ("valid", "valid_sd", "test", "test_sd")
+    assert {
+        names.get(line["method"], line["method"]): tuple(
+            tuple(float(line[f"{data}_{figure}"]) for figure in figures)
+            for data in ("c10", "c100", "in16")
+        )
+        for line in lines
+    } == script.TABLE_3
+    with (folder / "arch2vec_table2.csv").open() as file:
+        printed = {(int(x["queries"]), float(x["test_accuracy"])) for x in csv.DictReader(file)}
+    assert printed == set(script.TABLE_2.values())
+
+
+@pytest.mark.slow
+def test_speed_of_searches_is_measured_and_single_runs_are_equal(tmp_path):
+    out = run("search_speed.py", "--quick", "--scratch", tmp_path, "--out", tmp_path / "s.json")
+    assert out.count("| True |") == 9
+    record = json.loads((tmp_path / "s.json").read_text())
+    assert {"searches", "pool", "candidates"} <= set(record)
+
+
+def import_script(name):
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return __import__(name)
+    finally:
+        sys.path.pop(0)

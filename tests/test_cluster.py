@@ -1,16 +1,19 @@
 """Searches on a Dask cluster of two worker processes give what they give here."""
 
 import os
+import shutil
 import signal
 import sys
 
 import joblib
 import numpy as np
 import pytest
+from joblib._parallel_backends import ThreadingBackend
 
 from archrep.errors import ConfigError, RunError
 from archrep.results import Traces
-from archrep.search import Job, SearchConfig, prepare, search
+from archrep.search import Job, SearchConfig, prepare, run_block, search
+from archrep.tables import open_table
 
 distributed = pytest.importorskip("distributed")
 
@@ -21,7 +24,7 @@ SETTINGS = {"initial": 8, "batch": 4, "hidden": 16, "epochs": 60}
 
 def config(**changes):
     options = {"settings": SETTINGS, "encoding": "adjacency", "queries": 40, "runs": 12, "seed": 5}
-    return SearchConfig(table="digits", strategy="dngo", **options | changes)
+    return SearchConfig(**{"table": "digits", "strategy": "dngo"} | options | changes)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,31 @@ def test_two_workers_find_what_one_process_finds(cluster, here, tmp_path):
     assert_same_search(tmp_path / "run", summary, here)
 
 
+def test_threads_of_a_worker_find_the_same(here, tmp_path):
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=3, processes=True, dashboard_address=":0"
+    ) as threads:
+        summary = search(config(), out=tmp_path / "run", block=3, cluster=threads.scheduler_address)
+    assert_same_search(tmp_path / "run", summary, here)
+
+
+def test_other_backends_of_joblib_write_no_checkpoints(here, tmp_path, monkeypatch):
+    class ElsewhereBackend(ThreadingBackend):
+        pass
+
+    wanted = []
+
+    def run_and_note(job, seeds, checkpoint=None, owner=None):
+        wanted.append(checkpoint)
+        return run_block(job, seeds, checkpoint, owner)
+
+    monkeypatch.setattr("archrep.search.run_block", run_and_note)
+    with joblib.parallel_config(backend=ElsewhereBackend()):
+        summary = search(config(), out=tmp_path / "run", block=3, workers=1)
+    assert wanted == [None] * 4
+    assert_same_search(tmp_path / "run", summary, here)
+
+
 def test_a_block_whose_worker_is_killed_is_done_by_another(cluster, here, tmp_path):
     killer = Killer(cluster)
     summary = search(
@@ -115,6 +143,19 @@ def test_the_job_is_sent_before_the_blocks_and_not_with_each(cluster, here, tmp_
 
 
 class TestBadClusters:
+    def test_a_table_that_workers_do_not_see_is_named(self, cluster, tmp_path):
+        file = tmp_path / "mine.safetensors"
+        shutil.copy(open_table("digits").path, file)
+        job = prepare(config(table=str(file)))
+        file.rename(tmp_path / "elsewhere.safetensors")
+        with pytest.raises(RunError, match=r"no such file.*at the same path on every machine"):
+            search(job, out=tmp_path / "run", cluster=cluster.scheduler_address)
+
+    def test_workers_with_other_versions_are_refused(self, cluster, tmp_path, monkeypatch):
+        monkeypatch.setattr("archrep.cluster.version", lambda package: "0.0")
+        with pytest.raises(RunError, match=r"has {'archrep': '\d.*this process {'archrep': '0.0'"):
+            search(config(), out=tmp_path / "run", cluster=cluster.scheduler_address)
+
     def test_one_that_does_not_answer_is_named_and_no_folder_is_made(self, tmp_path, monkeypatch):
         monkeypatch.setattr("archrep.cluster.SECONDS_TO_CONNECT", 0.5)
         with pytest.raises(RunError, match=r"Got 'tcp://127\.0\.0\.1:9': .*127\.0\.0\.1:9"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from archrep.ask_tell import Search
@@ -62,7 +63,8 @@ class ArchrepSampler(BaseSampler):
         self._study: str | None = None
         self._told: set[int] = set()  # numbers of trials
         self._without_value: list[int] = []  # rows of failed trials before the first value
-        self._recorded = Counter((search.row(told.index), told.value) for told in search.history)
+        # Rows that the search's own state file knows, so that a stored study does not repeat them.
+        self._recorded = Counter(search.row(told.index) for told in search.history)
         self._choices: dict[tuple[Any, ...], dict[int, Any]] = {}
         self._lock = threading.RLock()  # `n_jobs` runs trials in threads
 
@@ -133,21 +135,19 @@ class ArchrepSampler(BaseSampler):
 
     def _catch_up(self, study: Study, number: int) -> None:
         """Tell what finished elsewhere, as if it had been asked for here."""
-        anew = False
+        # The first time, the search asks along, so that it comes to stand where it stood.
+        replay = not self._told and not self._recorded
         for trial in study.get_trials(deepcopy=False):
             if trial.number == number or not trial.state.is_finished():
                 continue
             if trial.number in self._told or self.parameter not in trial.params:
                 continue
-            anew = anew or not self._told
             enqueued = "fixed_params" in trial.system_attrs  # by the user, not asked for
-            if not enqueued and not self.search.pending:
-                try:
+            if replay and not enqueued and not self.search.pending:
+                with suppress(SpaceError):  # all is known; the value may still be told
                     self.search.ask()
-                except SpaceError:
-                    pass  # all is known; the value may still be told
             self._tell(trial, trial.state, trial.values)
-        if anew:
+        if replay:
             self.search.release()
 
     def _tell(self, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
@@ -155,6 +155,9 @@ class ArchrepSampler(BaseSampler):
             return
         self._told.add(trial.number)
         row = self.search.row(trial.params[self.parameter])
+        if self._recorded[row]:
+            self._recorded[row] -= 1
+            return
         index = self.search.index(row)
         value = None if not values else float(values[0])
         if value is None and state == TrialState.PRUNED and trial.intermediate_values:
@@ -164,9 +167,6 @@ class ArchrepSampler(BaseSampler):
                 self.search.tell(index, self._worst())
             else:
                 self._without_value.append(row)
-            return
-        if self._recorded[row, value]:  # from the search's own state file
-            self._recorded[row, value] -= 1
             return
         self.search.tell(index, value)
         for failed in self._without_value:
@@ -199,14 +199,7 @@ class ArchrepSampler(BaseSampler):
             if low <= index <= high and (index - low) % step == 0 and not distribution.log:
                 return index
         elif isinstance(distribution, CategoricalDistribution):
-            choices = distribution.choices
-            if choices not in self._choices:
-                of_class = {}
-                for choice in choices:
-                    label = self.search.candidates.classes[self.search.row(choice)]
-                    of_class.setdefault(int(label), choice)
-                self._choices[choices] = of_class
-            known = self._choices[choices]
+            known = self._choices_by_class(distribution.choices)
             label = int(self.search.candidates.classes[row])
             if label in known:
                 return known[label]
@@ -215,3 +208,13 @@ class ArchrepSampler(BaseSampler):
             f"search may propose, such as index {index}. Got {distribution}. Give the search fewer "
             "candidates, or the parameter more values."
         )
+
+    def _choices_by_class(self, choices: tuple[Any, ...]) -> dict[int, Any]:
+        if choices not in self._choices:
+            known: dict[int, Any] = {}
+            for choice in choices:
+                known.setdefault(
+                    int(self.search.candidates.classes[self.search.row(choice)]), choice
+                )
+            self._choices[choices] = known
+        return self._choices[choices]

@@ -137,7 +137,7 @@ def main(argv: list[str]) -> int:
                 workers=options.workers,
                 resume=options.resume,
                 block=options.block,
-                **({} if options.cluster is None else {"cluster": options.cluster}),
+                cluster=options.cluster,
                 report=lambda progress: display.show(
                     "searching", progress.done, progress.total, describe_progress(progress)
                 ),

@@ -242,18 +242,19 @@ Score = Callable[[Tensor, Tensor], Tensor]
 
 
 class Scorer:
-    """Finds the candidates that score best, over all of them, without computing all variances.
+    """Finds the candidates that score best, over all of them, without computing all exactly.
 
-    No variance exceeds that of the noise plus H times the largest variance of a direction, since
-    tanh units are at most 1. With that bound the mean alone rules out most candidates: those whose
-    score would not reach the k-th best exact score of a first guess. The variance of the rest is
-    computed in float32, with room for rounding, and of the few that are then left in float64.
+    Means in float32 and upper bounds of the deviations, from products in bfloat16 where the
+    processor is fast at them, rule out every candidate whose score would not reach the k-th best
+    exact score of a first guess. The few that are left are computed in float64. The result is that
+    of computing everything in float64.
 
     Args:
         features: Vectors of all N candidates, `[N, D]`.
         classes: Label of each, `[N]`: of candidates with one label only the best is found.
         device: Where to compute.
         chunk: Candidates at a time, so that their basis functions stay in the cache.
+        half: Whether bounds are computed in bfloat16; `None` where that is faster.
     """
 
     def __init__(
@@ -263,12 +264,14 @@ class Scorer:
         device: str | torch.device = "cpu",
         *,
         chunk: int = 2048,
+        half: bool | None = None,
     ) -> None:
         vectors = torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(device)
         self.inputs = torch.cat([vectors, torch.ones(len(vectors), 1, device=device)], 1)
         self.classes, self.chunk = classes, chunk
-        self.variances = 0
-        """Variances that had to be computed so far."""
+        self.half = _fast_in_bfloat16(self.inputs.device) if half is None else half
+        self.exactly = 0
+        """Candidates that had to be scored exactly so far."""
 
     def best(
         self,
@@ -302,28 +305,25 @@ class Scorer:
     def _best(
         self, posterior: _Posterior, score: Score, excluded: np.ndarray | None, count: int
     ) -> np.ndarray:
-        mean = self._means(posterior)
+        mean, bound = self._bounds(posterior)
         allowed = len(mean)
         if excluded is not None:
             allowed -= int(excluded.sum())
             if not allowed:
                 return np.flatnonzero(excluded)[:1].repeat(count)
             mean[torch.from_numpy(excluded).to(mean.device)] = -torch.inf
-        first = torch.topk(mean, min(allowed, max(32, 8 * count))).indices
+        first = torch.topk(mean + bound, min(allowed, max(32, 8 * count))).indices
         exact = score(*posterior.exact(self.inputs[first]))
         leaders = self._leaders(first, exact, count)
-        bound = (posterior.noise + len(posterior.spread) * posterior.spread[-1]).sqrt()
         slack = 1e-4 * (1 + mean[first].abs().max())  # rounding of float32 must not hide one
         if len(leaders) == count:
             least = exact[leaders[-1]]
-            rows = torch.nonzero(mean >= _least_mean(least, bound, score) - slack)[:, 0]
+            enough = _least_mean(least, bound.max().double(), score) - slack
+            rows = torch.nonzero(mean >= enough)[:, 0]
+            rows = rows[score((mean[rows] + slack).double(), bound[rows].double()) >= least]
         else:  # too few labels among them to know anything
-            least = exact.new_tensor(-torch.inf)
             rows = torch.nonzero(mean > -torch.inf)[:, 0]
-        self.variances += len(rows)
-        if len(rows) > 64:
-            means, stds = self._moments(rows, posterior)
-            rows = rows[score(means + slack, stds * (1 + 1e-3)) >= least]
+        self.exactly += len(rows)
         exact = score(*posterior.exact(self.inputs[rows]))
         chosen = rows[self._leaders(rows, exact, count)]
         return np.resize(chosen.cpu().numpy(), count)
@@ -335,28 +335,41 @@ class Scorer:
         first = np.sort(np.unique(labels, return_index=True)[1])[:count]
         return order[torch.from_numpy(first).to(order.device)]
 
-    def _means(self, posterior: _Posterior) -> Tensor:
-        """Predicted means of all candidates, `[N]` of float32."""
-        # tanh(z) = 2 sigmoid(2 z) - 1, so that the factors go into the products around it.
-        weight, probe = 2 * posterior.weight, 2 * posterior.mean.float()
-        result = torch.empty(len(self.inputs), device=weight.device)
+    def _bounds(self, posterior: _Posterior) -> tuple[Tensor, Tensor]:
+        """Means of all candidates and upper bounds of their standard deviations, `[N]` each.
+
+        The variance is the squared length of `root' phi`, with `root root' = S`. In bfloat16 each
+        factor is off by 2^-9 of itself at most, so that the length is off by at most 2^-8 times
+        |phi| times the root of the trace of S (Cauchy-Schwarz), and by 2^-9 of itself once more.
+        """
+        weight, probe = 2 * posterior.weight, posterior.mean.float()
+        root = (posterior.basis * posterior.spread.sqrt()).float()
+        error = 1.01 * 2**-8 * float(posterior.spread.sum().sqrt())
+        kind = torch.bfloat16 if self.half else torch.float32
+        root = root.to(kind)
+        mean = torch.empty(len(self.inputs), device=weight.device)
+        bound = torch.empty_like(mean)
         units = torch.empty(self.chunk, weight.shape[1], device=weight.device)
         for start in range(0, len(self.inputs), self.chunk):
-            part = self.inputs[start : start + self.chunk]
-            out = units[: len(part)]
-            torch.mm(part, weight, out=out)
-            torch.mv(out.sigmoid_(), probe, out=result[start : start + len(part)])
-        return result.sub_(probe.sum() / 2)
+            part = slice(start, start + self.chunk)
+            out = units[: len(mean[part])]
+            torch.mm(self.inputs[part], weight, out=out)
+            out.sigmoid_().mul_(2).sub_(1)  # tanh, see `train`
+            torch.mv(out, probe, out=mean[part])
+            along = torch.mm(out.to(kind), root).float()
+            torch.linalg.vector_norm(along, dim=1, out=bound[part])
+            if self.half:
+                length = torch.linalg.vector_norm(out, dim=1)
+                bound[part].mul_(1 + 2**-8).add_(length, alpha=error)
+        bound.mul_(1 + 1e-3)  # rounding of float32
+        return mean, bound.square_().add_(posterior.noise.float()).sqrt_()
 
-    def _moments(self, rows: Tensor, posterior: _Posterior) -> tuple[Tensor, Tensor]:
-        """Means and standard deviations of some candidates from float32, `[M]` each."""
-        means, variances = [], []
-        basis, spread = posterior.basis.float(), posterior.spread.float()
-        for part in rows.split(self.chunk):
-            units = torch.tanh(self.inputs[part] @ posterior.weight)
-            means.append(units @ posterior.mean.float())
-            variances.append((units @ basis).square() @ spread)
-        return torch.cat(means).double(), (torch.cat(variances) + posterior.noise).sqrt()
+
+def _fast_in_bfloat16(device: torch.device) -> bool:
+    """Whether products of bfloat16 have instructions of their own here."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,11 @@ class Strategy(ABC):
         self.values = np.zeros((len(seeds), 0))
         self.taken = np.zeros((len(seeds), len(candidates)), bool)
 
+    @classmethod
+    def block_of(cls, candidates: Candidates) -> int:
+        """Runs to go on in lockstep: fewer where these candidates would take much memory."""
+        return cls.block
+
     @property
     def runs(self) -> int:
         """Number R of searches."""

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archrep.candidates import Candidates
 from archrep.encodings import adjacency_encoding, function_encoding
 from archrep.errors import ConfigError
 from archrep.strategies.acquisition import log_expected_improvement
@@ -99,6 +100,11 @@ class StructureGp(Strategy):
     }
     block: ClassVar = 20
     config: StructureGpConfig
+
+    @classmethod
+    def block_of(cls, candidates: Candidates) -> int:
+        # A run keeps a row of N floats for every query; some gigabyte for 200 queries of a block.
+        return max(1, min(cls.block, 1_000_000_000 // (4 * 200 * len(candidates))))
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]

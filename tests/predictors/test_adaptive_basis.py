@@ -11,6 +11,7 @@ from archrep.predictors.adaptive_basis import (
     BayesianRegression,
     Network,
     Scorer,
+    _Posterior,
     largest_evidence,
     regress,
     train,
@@ -162,21 +163,35 @@ class TestBestOfAll:
 
     @pytest.mark.parametrize("count", [1, 5])
     @pytest.mark.parametrize("same", [1, 4])
-    def test_is_what_all_variances_would_give(self, count, same):
+    @pytest.mark.parametrize("half", [False, True])
+    def test_is_what_all_variances_would_give(self, count, same, half):
         network, regression = fitted(3, 30, 4)
         rng = np.random.default_rng(7)
         features = rng.standard_normal((5000, 4)).astype(np.float32)
         excluded = rng.random((3, 5000)) < 0.3
         classes = np.arange(5000) // same
         score = [lambda m, s, b=b: log_expected_improvement(m, s, b) for b in (1.0, 2.0, 0.5)]
-        scorer = Scorer(features, classes)
+        scorer = Scorer(features, classes, half=half)
         found = scorer.best(network, regression, score, excluded, count)
         for run in range(3):
             brute = self.brute(
                 features, network, regression, run, score[run], excluded[run], classes, count
             )
             assert found[run].tolist() == brute
-        assert scorer.variances < 3 * 5000  # it left some out
+        assert scorer.exactly < 3 * 500  # it left most out
+
+    @pytest.mark.parametrize("half", [False, True])
+    def test_bounds_hold_and_are_close(self, half):
+        network, regression = fitted(1, 30, 4)
+        features = np.random.default_rng(7).standard_normal((5000, 4)).astype(np.float32)
+        scorer = Scorer(features, np.arange(5000), half=half)
+        parts = (part[0] for part in regression.parts())
+        posterior = _Posterior(network.folded()[0], *parts)
+        mean, bound = scorer._bounds(posterior)
+        exact, deviation = posterior.exact(scorer.inputs)
+        torch.testing.assert_close(mean.double(), exact, atol=1e-5, rtol=1e-5)
+        assert (bound >= deviation).all()
+        assert (bound / deviation).median() < (1.6 if half else 1.01)
 
     def test_does_not_depend_on_the_other_runs_or_on_chunks(self):
         network, regression = fitted(3, 30, 4)
