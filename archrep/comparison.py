@@ -15,6 +15,7 @@ import numpy as np
 from archrep.errors import RunError, TableError
 from archrep.files import read_json
 from archrep.results import Traces
+from archrep.tables.paid import PROTOCOLS
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,23 @@ class Finished:
         """The table's best figure of that metric; `None` for a surrogate."""
         return self.summary.get(f"table_best_{self.metric}")
 
+    @property
+    def oracle(self) -> bool:
+        """Whether it reports the best test accuracy of all that was queried."""
+        return PROTOCOLS[self.summary["protocol"]].reports == "all"
+
     def values(self, rows: np.ndarray) -> np.ndarray:
-        """Accuracy of the incumbent at some rows of the traces."""
-        return getattr(self.traces, self.metric)[self.traces.incumbents[rows]]
+        """Accuracy of what the protocol reports, mostly the incumbent, at some rows of traces."""
+        traces = self.traces
+        chosen = traces.test_incumbents if self.oracle else traces.incumbents
+        return getattr(traces, self.metric)[chosen[rows]]
+
+    @property
+    def budget(self) -> str:
+        """Queries, simulated seconds or both that a run might spend."""
+        config = self.summary["config"]
+        limits = ((config["queries"], "queries"), (config["seconds"], "seconds"))
+        return " and ".join(f"{limit:g} {unit}" for limit, unit in limits if limit is not None)
 
     @property
     def label(self) -> str:
@@ -78,18 +93,30 @@ def load_finished(folder: Path) -> Finished:
     return Finished(folder, summary, traces)
 
 
-def same_question(searches: Sequence[Finished]) -> list[str]:
-    """What differs between searches that a reader would take to be alike; empty if nothing does."""
-    found = []
-    for name, title in (
-        ("table_sha256", "table"),
-        ("dataset", "data set"),
-        ("protocol", "protocol"),
-    ):
-        values = [str(search.summary.get(name)) for search in searches]
-        if len(set(values)) > 1:
-            found.append(f"{title}: {', '.join(dict.fromkeys(value[:16] for value in values))}")
+QUESTION = {
+    "table": "table_sha256",
+    "data set": "dataset",
+    "protocol": "protocol",
+    "schedule of the report": "report_epochs",
+}
+"""What must be equal for the figures of two searches to compare, and its key in a summary."""
+
+
+def differences(searches: Sequence[Finished]) -> dict[str, list[str]]:
+    """What differs between searches that a reader would take to be alike, a value a search."""
+    found = {}
+    for title, key in QUESTION.items():
+        if len({search.summary[key] for search in searches if key in search.summary}) > 1:
+            found[title] = [str(search.summary.get(key, "unknown"))[:16] for search in searches]
     return found
+
+
+def same_question(searches: Sequence[Finished]) -> list[str]:
+    """`differences` in words, one each; empty if there are none."""
+    return [
+        f"{title}: {', '.join(dict.fromkeys(values))}"
+        for title, values in differences(searches).items()
+    ]
 
 
 # Curves -----------------------------------------------------------------------------------------
@@ -147,15 +174,20 @@ def curve(
     return Curve(budget, low, middle, high, values.mean(1))
 
 
-def published_curve(search: Finished) -> tuple[np.ndarray, np.ndarray]:
+def published_curve(search: Finished, *, regret: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Mean clock and mean regret of the k-th queries, `[Q]` each, as in arch2vec's Figure 6.
 
     As there, it ends with the shortest run.
+
+    Args:
+        search: A finished search.
+        regret: The table's best figure less the incumbent's; otherwise the incumbent's.
     """
     traces = search.traces
     shortest = int(np.diff(traces.starts).min())
     rows = np.stack([traces.at_queries(query) for query in range(1, shortest + 1)])
-    return traces.seconds[rows].mean(1), _regret(search, search.values(rows)).mean(1)
+    values = _regret(search, search.values(rows)) if regret else search.values(rows)
+    return traces.seconds[rows].mean(1), values.mean(1)
 
 
 def final_regrets(search: Finished) -> np.ndarray:
@@ -204,9 +236,13 @@ def paired(first: Finished, second: Finished, query: int | None = None) -> Paire
         query: After so many queries; `None` for the end.
 
     Raises:
-        RunError: They answer different questions, or share fewer than three seeds.
+        RunError: They answer different questions, had different budgets without `query`, or share
+            fewer than three seeds.
     """
-    if problems := same_question([first, second]):
+    problems = same_question([first, second])
+    if query is None and first.budget != second.budget:
+        problems.append(f"budget: {first.budget}, {second.budget}")
+    if problems:
         raise RunError(
             f"{first.folder} and {second.folder} cannot be paired; they differ in "
             + "; ".join(problems)

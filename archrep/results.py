@@ -173,8 +173,15 @@ class Traces:
 
         Where schedules differ, a longer one counts before a higher accuracy.
         """
+        return self._running_best(self.valid_accuracy + 10.0 * self.epochs)  # at most 1 each
+
+    @cached_property
+    def test_incumbents(self) -> np.ndarray:
+        """Row of the best so far by *test*, which no search knows: the protocol `oracle`, `[M]`."""
+        return self._running_best(np.nan_to_num(self.test_accuracy, nan=-1.0))
+
+    def _running_best(self, key: np.ndarray) -> np.ndarray:
         rows = np.arange(len(self))
-        key = self.valid_accuracy + 10.0 * self.epochs  # accuracies are at most 1
         for begin, end in zip(self.starts[:-1], self.starts[1:], strict=True):
             best = np.maximum.accumulate(key[begin:end])
             new = np.diff(best, prepend=-np.inf) > 0
@@ -242,11 +249,8 @@ def summarise(
     }
     figures |= _spread("seen_valid_accuracy", traces.valid_accuracy[rows])
     figures |= _spread("valid_accuracy", traces.mean_valid_accuracy[rows])
-    tests = traces.test_accuracy[rows]
-    if oracle:
-        bounds = zip(traces.starts[:-1], traces.starts[1:], strict=True)
-        tests = np.array([np.max(traces.test_accuracy[begin:end]) for begin, end in bounds])
-    figures |= _spread("test_accuracy", tests)
+    tested = traces.test_incumbents if oracle else traces.incumbents
+    figures |= _spread("test_accuracy", traces.test_accuracy[tested[final]])
     if table is not None and (traces.recommended[final] >= 0).any():
         view = table.view(dataset=dataset, epochs=epochs)
         chosen = np.where(
@@ -257,7 +261,7 @@ def summarise(
                 figures |= _spread(f"recommended_{metric}", view.array(metric)[chosen])
     longest = int(traces.query[final].max())
     figures["after_queries"] = {
-        str(query): _at(traces, traces.at_queries(query))
+        str(query): _at(traces, traces.at_queries(query), tested)
         for query in CHECKPOINTS
         if query <= longest
     }
@@ -272,11 +276,11 @@ def summarise(
     return figures
 
 
-def _at(traces: Traces, rows: np.ndarray) -> dict[str, float]:
-    incumbents = traces.incumbents[rows]
+def _at(traces: Traces, rows: np.ndarray, tested: np.ndarray) -> dict[str, float]:
+    valid = traces.mean_valid_accuracy[traces.incumbents[rows]]
     figures = {"seconds_mean": float(traces.seconds[rows].mean())}
-    figures |= _spread("valid_accuracy", traces.mean_valid_accuracy[incumbents], quantiles=False)
-    return figures | _spread("test_accuracy", traces.test_accuracy[incumbents], quantiles=False)
+    figures |= _spread("valid_accuracy", valid, quantiles=False)
+    return figures | _spread("test_accuracy", traces.test_accuracy[tested[rows]], quantiles=False)
 
 
 def _spread(name: str, values: np.ndarray, *, quantiles: bool = True) -> dict[str, Any]:

@@ -596,13 +596,13 @@ def describe(traces: Traces, job: Job) -> tuple[Traces, dict[str, Any]]:
         "candidate_classes": len(np.unique(job.candidates.classes)),
     }
     if isinstance(table, Table):
-        dataset, _ = table.setting(config.dataset, None)
+        dataset, report_epochs = table.setting(config.dataset, config.report_epochs)
         traces = traces.with_figures(table, config.dataset, config.report_epochs)
         figures = summarise(
             traces, table, dataset=config.dataset, epochs=config.report_epochs, oracle=oracle
         )
         best = table.optimum(dataset=config.dataset, epochs=config.report_epochs)
-        about["dataset"] = dataset
+        about |= {"dataset": dataset, "report_epochs": report_epochs}
         about["table_best_valid_accuracy"] = best.valid_accuracy.value
         about["table_best_test_accuracy"] = (
             None if best.test_accuracy is None else best.test_accuracy.value

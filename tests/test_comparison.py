@@ -39,7 +39,8 @@ def finished(tmp_path, traces, **changes):
     summary = {
         "table": "T", "table_sha256": "a" * 64, "dataset": "d", "protocol": "mean",
         "table_best_test_accuracy": 0.9, "table_best_valid_accuracy": 1.0, "encoding": "none",
-        "config": {"strategy": "random", "preset": None}, **summarise(traces), **changes,
+        "config": {"strategy": "random", "preset": None, "queries": 3, "seconds": None},
+        "report_epochs": 9, **summarise(traces), **changes,
     }  # fmt: skip
     return Finished(tmp_path, summary, traces)
 
@@ -134,6 +135,16 @@ class TestPairs:
         with pytest.raises(RunError, match="share 0"):
             paired(first, finished(tmp_path, traces_of(VALUES, first_run=50)))
 
+    def test_of_other_schedules_or_budgets_are_refused(self, tmp_path):
+        first = finished(tmp_path, traces_of(VALUES))
+        with pytest.raises(RunError, match="differ in schedule of the report: 9, 12"):
+            paired(first, finished(tmp_path, traces_of(VALUES), report_epochs=12))
+        config = first.summary["config"] | {"queries": 5, "seconds": 8.0}
+        second = finished(tmp_path, traces_of(VALUES), config=config)
+        with pytest.raises(RunError, match="differ in budget: 3 queries, 5 queries and 8 seconds"):
+            paired(first, second)
+        assert paired(first, second, query=2).difference == 0
+
     def test_holm_corrects_from_the_smallest_and_never_turns_the_order(self):
         assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
         assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
@@ -152,20 +163,32 @@ def test_queries_to_a_cell_are_infinite_where_it_was_not_met():
     assert needed.tolist() == [2, 3, np.inf]
 
 
-class TestPictures:
-    def test_take_and_return_axes_and_say_what_they_show(self, tmp_path):
-        from matplotlib.figure import Figure
-
-        from archrep.plots import plot_curves, plot_ecdf
-
-        search = finished(tmp_path, traces_of(VALUES))
-        ax = Figure().add_subplot()
-        drawn = plot_curves(
-            {"random": curve(search)}, xlabel="queries", ylabel="test regret, %", caption="T", ax=ax
+class TestOracle:
+    def traces(self):
+        rows = [(0, k + 1, k, valid, k + 1.0, 5, -1) for k, valid in enumerate((0.5, 0.9, 0.6))]
+        seen = Traces.of_rows(rows)
+        return Traces(
+            **{
+                **vars(seen),
+                "mean_valid_accuracy": seen.valid_accuracy,
+                "test_accuracy": np.array([0.4, 0.3, 0.8]),
+            }
         )
-        assert drawn is ax
-        assert ax.get_xlabel() == "queries"
-        np.testing.assert_allclose(ax.lines[0].get_ydata(), 100 * curve(search).middle)
-        ax = plot_ecdf({"random": final_regrets(search)}, xlabel="final regret, %")
-        np.testing.assert_allclose(ax.lines[0].get_xdata(), [10, 20, 30])
-        assert ax.get_ylabel() == "share of runs"
+
+    def test_reports_the_best_test_accuracy_queried_at_every_budget(self, tmp_path):
+        traces = self.traces()
+        figures = summarise(traces, oracle=True)
+        assert figures["test_accuracy_mean"] == 0.8
+        search = finished(tmp_path, traces, protocol="oracle")
+        np.testing.assert_allclose(curve(search).middle, 0.9 - np.array([0.4, 0.4, 0.8]))
+        assert final_regrets(search) == pytest.approx([0.1])
+
+    def test_others_report_the_incumbent(self, tmp_path):
+        search = finished(tmp_path, self.traces())
+        np.testing.assert_allclose(curve(search).middle, 0.9 - np.array([0.4, 0.3, 0.3]))
+        assert summarise(self.traces())["test_accuracy_mean"] == 0.3
+
+    def test_cells_without_a_test_accuracy_are_passed_over(self):
+        traces = self.traces()
+        unknown = Traces(**{**vars(traces), "test_accuracy": np.array([np.nan, 0.3, np.nan])})
+        assert unknown.test_incumbents.tolist() == [0, 1, 1]

@@ -354,7 +354,8 @@ class TestCommand:
         assert "local-search less random" in printed
         assert plot.stat().st_size > 10_000
         assert main(["report", *folders, "--csv"]) == 0
-        assert capsys.readouterr().out.splitlines()[1].startswith("random,Made-up,a,mean,")
+        line = capsys.readouterr().out.splitlines()[1]
+        assert line.startswith(f"{folders[0]},random,Made-up,a,9,mean,")
 
     def test_settings_and_mistakes(self, table, tmp_path, capsys):
         base = ["search", table, "--runs", "2", "--out", str(tmp_path / "s")]

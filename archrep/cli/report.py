@@ -7,7 +7,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -61,6 +61,9 @@ class Options:
     """A search that the others are compared with, seed by seed."""
     plot: Path | None = None
     """Draw regret curves and the distribution of final regrets of searches: .png, .svg, .pdf."""
+    averaging: Literal["median", "arch2vec-2020"] = "median"
+    """Of the drawn curves: median and quartiles of all runs at one time; or, as in that paper's
+    Figure 6, mean regret of the k-th queries at the mean of their clocks, to the shortest run."""
 
 
 def main(argv: list[str]) -> int:
@@ -113,7 +116,13 @@ def _report_searches(options: Options, runs: list[Path]) -> int:
         if baseline not in searches:
             searches.insert(0, baseline)
     style = "json" if options.json else "csv" if options.csv else "table"
-    report_searches(searches, baseline=baseline, plot=options.plot, style=style)
+    report_searches(
+        searches,
+        baseline=baseline,
+        plot=options.plot,
+        averaging=options.averaging,
+        style=style,
+    )
     return 0
 
 

@@ -9,12 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from archrep.comparison import (
+    Curve,
     Finished,
     curve,
+    differences,
     final_regrets,
     holm,
     paired,
+    published_curve,
     same_question,
 )
 from archrep.errors import ConfigError
@@ -27,6 +32,7 @@ def report_searches(
     *,
     baseline: Finished | None = None,
     plot: Path | None = None,
+    averaging: str = "median",
     style: str = "table",
 ) -> None:
     """Print what searches found and, if asked, test them against one of them and draw them.
@@ -35,6 +41,7 @@ def report_searches(
         searches: Finished searches.
         baseline: The one that all others are paired with.
         plot: File for the pictures: .png, .svg or .pdf.
+        averaging: `median` or `arch2vec-2020`, see `draw`.
         style: `table`, `csv` (one line a search, fractions) or `json` (whole summaries).
     """
     for problem in same_question(searches):
@@ -46,12 +53,12 @@ def report_searches(
         for line in tests:
             print(json.dumps(line))
     elif style == "csv":
-        _print_csv(searches)
+        _print_csv(searches, tests)
     else:
         _print_table(searches)
         _print_tests(tests)
     if plot is not None:
-        draw(searches, plot)
+        draw(searches, plot, averaging=averaging)
         print(f"Drawn: {plot}", file=sys.stderr)
 
 
@@ -63,6 +70,7 @@ def _line(search: Finished) -> dict[str, Any]:
         "search": search.label,
         "table": summary["table"],
         "dataset": summary["dataset"],
+        "report_epochs": summary.get("report_epochs"),
         "protocol": summary["protocol"],
         "table_sha256": summary["table_sha256"],
         "runs": summary["runs"],
@@ -85,15 +93,21 @@ def _line(search: Finished) -> dict[str, Any]:
     return line
 
 
-def _print_csv(searches: Sequence[Finished]) -> None:
-    lines = [_line(search) for search in searches]
+def _print_csv(searches: Sequence[Finished], tests: Sequence[dict[str, Any]]) -> None:
+    lines = [{"out": str(search.folder), **_line(search)} for search in searches]
+    by_folder = {test["out"]: test for test in tests}
+    for line in lines if tests else ():
+        test = by_folder.get(line["out"], {})
+        line |= {"baseline": test.get("baseline"), "paired_runs": test.get("runs")}
+        line |= {name: test.get(name) for name in ("difference", "low", "high", "p", "p_holm")}
+        line["won"] = test.get("won")
     writer = csv.DictWriter(sys.stdout, list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
 
 
 def _print_table(searches: Sequence[Finished]) -> None:
-    head = ["search", "data", "protocol", "table", "runs", "queries", "validation"]
+    head = ["search", "data", "epochs", "protocol", "table", "runs", "queries", "validation"]
     head += ["mean ± error", "10 %", "median", "90 %", *(f"at {query}" for query in CHECKPOINTS)]
     head += ["recommended", "to best (reached)"]
     rows = [head]
@@ -103,6 +117,7 @@ def _print_table(searches: Sequence[Finished]) -> None:
             [
                 line["search"],
                 str(line["dataset"]),
+                str(line["report_epochs"] or "-"),
                 line["protocol"],
                 line["table_sha256"][:8],
                 str(line["runs"]),
@@ -118,9 +133,14 @@ def _print_table(searches: Sequence[Finished]) -> None:
     widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
     for row in rows:
         print("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
-    kinds = {"test_accuracy": "test accuracy of the incumbent", "valid_accuracy": "validation seen"}
-    shown = " and ".join(dict.fromkeys(kinds[search.metric] for search in searches))
+    shown = " and ".join(dict.fromkeys(map(_kind, searches)))
     print(f"Percent: {shown}; mean and standard error over runs.")
+
+
+def _kind(search: Finished) -> str:
+    if search.metric == "valid_accuracy":
+        return "validation accuracy of the incumbent"
+    return f"test accuracy of {'the best queried (oracle)' if search.oracle else 'the incumbent'}"
 
 
 def _percent(value: float | None) -> str:
@@ -135,6 +155,7 @@ def _tests(searches: Sequence[Finished], baseline: Finished) -> list[dict[str, A
     corrected = holm([pair.p for pair in pairs])
     return [
         {
+            "out": str(search.folder),
             "search": search.label,
             "baseline": baseline.label,
             "metric": search.metric,
@@ -159,8 +180,14 @@ def _print_tests(tests: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def draw(searches: Sequence[Finished], file: Path) -> None:
+def draw(searches: Sequence[Finished], file: Path, *, averaging: str = "median") -> None:
     """Regret against queries, against simulated seconds, and its distribution at the end.
+
+    Args:
+        searches: Finished searches.
+        file: .png, .svg or .pdf.
+        averaging: `median` with quartiles, of all runs at one time; or `arch2vec-2020`, the mean
+            over k-th queries against the mean of their clocks.
 
     Raises:
         ConfigError: The file's kind is none that can be drawn.
@@ -175,37 +202,55 @@ def draw(searches: Sequence[Finished], file: Path) -> None:
         raise ConfigError(f"`--plot` takes a .png, .svg or .pdf file. Got {str(file)!r}.")
     labels = _labels(searches)
     regret = all(search.best is not None for search in searches)
-    what = searches[0].metric.removesuffix("_accuracy").replace("valid", "validation")
-    ylabel = f"{what} {'regret' if regret else 'accuracy'} of the incumbent, %"
+    kinds = {*map(_kind, searches)}  # where they are mixed, the legend says which is which
+    words = kinds.pop() if len(kinds) == 1 else searches[0].metric.replace("_", " ")
+    ylabel = f"{words.replace('accuracy', 'regret') if regret else words}, %"
+    published = averaging == "arch2vec-2020"
     timed = all(search.traces.seconds.max() > 0 for search in searches)
     figure = Figure(figsize=(5 * (1 + timed + regret), 4), layout="constrained")
     axes = iter(figure.subplots(1, 1 + timed + regret, squeeze=False)[0])
     for along, unit in (("queries", "queries"), ("seconds", "simulated seconds")):
         if along == "queries" or timed:
+            make = _published if published else curve
             curves = {
-                label: curve(search, along, regret=regret)  # type: ignore[arg-type]
+                label: make(search, along, regret=regret)  # type: ignore[arg-type]
                 for label, search in zip(labels, searches, strict=True)
             }
-            plot_curves(curves, xlabel=unit, ylabel=ylabel, log=regret, ax=next(axes))
+            ax = next(axes)
+            plot_curves(curves, xlabel=unit, ylabel=ylabel, log=regret, mean=published, ax=ax)
     if regret:
         ends = {
             label: final_regrets(search) for label, search in zip(labels, searches, strict=True)
         }
         plot_ecdf(ends, xlabel=f"final {ylabel}", ax=next(axes))
-    summary = searches[0].summary
-    runs = sorted({search.summary["runs"] for search in searches})
+    drawn = "means of k-th queries" if published else "median and quartiles"
     figure.suptitle(
-        f"{summary['table']}, {summary['dataset']}, protocol {summary['protocol']}, table "
-        f"{summary['table_sha256'][:8]}, {' or '.join(map(str, runs))} seeds; median and quartiles",
+        f"{_all(searches, 'table')}, {_all(searches, 'dataset')}, protocol "
+        f"{_all(searches, 'protocol')}, table {_all(searches, 'table_sha256', 8)}, "
+        f"{_all(searches, 'runs')} seeds; {drawn}",
         fontsize=9,
     )
     make_folder(file.parent)
     write_atomically(file, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
+def _published(search: Finished, along: str, *, regret: bool) -> Curve:
+    clock, mean = published_curve(search, regret=regret)
+    budget = clock if along == "seconds" else np.arange(1.0, len(clock) + 1)
+    return Curve(budget, mean, mean, mean, mean)
+
+
+def _all(searches: Sequence[Finished], key: str, length: int | None = None) -> str:
+    return " or ".join(dict.fromkeys(str(search.summary[key])[:length] for search in searches))
+
+
 def _labels(searches: Sequence[Finished]) -> list[str]:
-    """One label a search; its folder is added where two would be the same."""
-    labels = [search.label for search in searches]
+    """One label a search: what differs in the question, and its folder where two are the same."""
+    differing = list(differences(searches).values())
+    labels = [
+        ", ".join([search.label, *(values[number] for values in differing)])
+        for number, search in enumerate(searches)
+    ]
     return [
         label if labels.count(label) == 1 else f"{label} ({search.folder.name})"
         for label, search in zip(labels, searches, strict=True)

@@ -58,6 +58,7 @@ def plot_curves(
         lowest = [np.min(c.middle[c.middle > 0]) for c in curves.values() if (c.middle > 0).any()]
         if lowest:  # a regret of zero has no place on a logarithmic axis
             ax.set_ylim(bottom=50 * min(lowest))
+        _label_decades_only(ax)
     _finish(ax, xlabel, ylabel, caption)
     return ax
 
@@ -89,6 +90,15 @@ def _axes(ax: Axes | None) -> Axes:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(5.2, 4.0), layout="constrained").add_subplot()
+
+
+def _label_decades_only(ax: Axes) -> None:
+    """Labels between powers of ten would overlap; below a decade they are the only ones."""
+    from matplotlib.ticker import NullFormatter
+
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        if high >= 10 * low:
+            axis.set_minor_formatter(NullFormatter())
 
 
 def _style(number: int) -> tuple[str, str]:
