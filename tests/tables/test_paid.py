@@ -56,7 +56,7 @@ def test_the_search_sees_no_test_accuracy(table):
     public = {name for name in dir(paid) if not name.startswith("_")}
     assert public == {
         *("query", "report", "queries", "seconds", "history", "spent", "space", "measured"),
-        *("protocol", "seed", "max_queries", "max_seconds"),
+        *("protocol", "seed", "max_queries", "max_seconds", "charge_repeats"),
     }
 
 
