@@ -1,11 +1,14 @@
 """BOHB: Falkner et al. (2018), "BOHB: Robust and Efficient Hyperparameter Optimization at Scale".
 
-eta, b_min..b_max -> `eta` and `schedules`, the training schedules that a table records
-bracket s         -> n cells on a short schedule, the best n / eta of them on the next, and so on
-l(x), g(x)        -> densities of the good and of the other cells on the longest schedule that has
-                     enough of both, products of one kernel a choice
-N_s, q, rho       -> `samples`, `good_fraction`, `random_fraction`
-argmax l(x) / g(x) over N_s draws from l -> the next cell, except for a fraction rho at random
+Its symbols here::
+
+    eta, b_min..b_max -> `eta` and `schedules`, the training schedules that a table records
+    bracket s         -> n cells on a short schedule, the best n / eta of them on the next, and so
+                         on
+    l(x), g(x)        -> densities of the good and of the other cells on the longest schedule that
+                         has enough of both, products of one kernel a choice
+    N_s, q, rho       -> `samples`, `good_fraction`, `random_fraction`
+    argmax l(x) / g(x) over N_s draws from l -> the next cell, except for a fraction rho at random
 
 The kernels are those of Aitchison and Aitken (1976), as in the authors' code, with three repairs: a
 bandwidth never exceeds that of a uniform kernel, beyond which a kernel likes everything but its

@@ -1,10 +1,12 @@
 """Bayesian optimisation with Gaussian processes over an encoding of the cells.
 
-x -> the encoding, each column scaled to [0, 1] over all candidates
-y -> accuracies told so far, standardised
-mu(x), sigma(x) -> posterior of `predictors.gp.GaussianProcess`, without the noise of a label
-y* -> what an improvement exceeds: the largest posterior mean of a cell told, since the largest
-      accuracy told is in part luck
+Its symbols here::
+
+    x -> the encoding, each column scaled to [0, 1] over all candidates
+    y -> accuracies told so far, standardised
+    mu(x), sigma(x) -> posterior of `predictors.gp.GaussianProcess`, without the noise of a label
+    y* -> what an improvement exceeds: the largest posterior mean of a cell told, since the largest
+          accuracy told is in part luck
 
 Each round scores every candidate that was not asked for, never a sample of them.
 """

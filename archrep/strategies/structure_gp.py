@@ -1,10 +1,12 @@
 """archrep's own strategy: a Gaussian process over what cells compute and how they are written.
 
-k(x, y) = s^2 ((1 - w) M(f(x), f(y)) E(a(x), a(y)) + w E'(a(x), a(y)) + trend)
+Its kernel::
+
+    k(x, y) = s^2 ((1 - w) M(f(x), f(y)) E(a(x), a(y)) + w E'(a(x), a(y)) + trend)
     f -> square roots of `encodings.function_encoding`: paths of operations that carry a signal
     a -> `encodings.adjacency_encoding`: the cell as it is written
-    M, E, E' -> Matern-5/2 and two squared exponential kernels, the second for what only the nearest
-             cells share
+    M, E, E' -> Matern-5/2 and two squared exponential kernels, the second for what only the
+                nearest cells share
     trend -> linear in the logarithm of the parameters, which are known without training, and, on
              request, in what another table recorded of the same cell (transfer)
 
