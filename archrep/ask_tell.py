@@ -143,6 +143,7 @@ class Search:
         self._again: list[_Slot] = []  # those of them that are to be handed out once more
         self._known: dict[tuple[int, int], float] = {}
         self._file = None if state is None else Path(state)
+        self._stamp: tuple[int, int] | None = None  # of the file as this search last knew it
         if self._file is not None:
             if self._file.exists():
                 self._load(self._file)
@@ -180,11 +181,17 @@ class Search:
             CellError: It is not legal, or not among the candidates.
             ShapeError: The value is not finite. Of a failed training, tell the worst value that
                 you would accept as an answer.
+            RunError: Another process has written the state file, or it cannot be written.
         """
         value = float(value)
         if not np.isfinite(value):
             raise ShapeError(f"`value` must be finite. Got {value}.")
         row = self.row(cell)
+        if self._file is not None and _stamp(self._file) != self._stamp:
+            raise RunError(
+                f"{self._file} is no longer what this search wrote: another process tells it, or "
+                "it was replaced. Open the search again, and tell one search file from one process."
+            )
         self._record(row, self._schedule_of(row), value)
         if self._file is not None:
             self._save(self._file)
@@ -496,9 +503,11 @@ class Search:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
 
         write_atomically(path, write)
+        self._stamp = _stamp(path)
 
     def _load(self, path: Path) -> None:
         try:
+            self._stamp = _stamp(path)
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = dict(stored)
             about = json.loads(str(arrays.pop("about")))
@@ -529,6 +538,15 @@ class Search:
         except (*_DAMAGED, RunError) as error:
             raise RunError(f"Expected the state of this search in {path}. {error}") from None
         self.release()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What differs between two files that were written under one name; `None` without a file."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_mtime_ns
 
 
 def _candidates(where: str | Space | Table | Candidates) -> Candidates:

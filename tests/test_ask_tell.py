@@ -292,6 +292,19 @@ class TestStateFile:
                 make("random", state=file)
             assert "\n" not in str(caught.value)
 
+    def test_that_another_process_writes_is_not_overwritten(self, tmp_path):
+        file = tmp_path / "s.npz"
+        first = make("random", state=file)
+        second = make("random", state=file)
+        first.run(score, 2)
+        written = file.read_bytes()
+        with pytest.raises(RunError, match="no longer what this search wrote") as caught:
+            second.run(score, 2)
+        assert "\n" not in str(caught.value)
+        assert not second.history
+        assert file.read_bytes() == written
+        assert make("random", state=file).run(score, 3) == make("random").run(score, 3)
+
     def test_is_never_half_written(self, tmp_path, monkeypatch):
         file = tmp_path / "s.npz"
         search = make("random", state=file)

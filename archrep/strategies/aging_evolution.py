@@ -23,6 +23,8 @@ class AgingEvolutionConfig(StrategyConfig):
     """Members alive, P."""
     sample_size: int = 25
     """Members drawn for one parent, S."""
+    repeats: bool = False
+    """Draw children that are known as well and pay for them again, as published programs do."""
 
     def __post_init__(self) -> None:
         self.check(
@@ -34,18 +36,25 @@ class AgingEvolutionConfig(StrategyConfig):
             }
         )
 
+    @property
+    def charge_repeats(self) -> bool:
+        return self.repeats
+
 
 class AgingEvolution(Strategy):
-    """Mutates the best of a few members of the last P; a child that was known costs nothing."""
+    """Mutates the best of a few members of the last P, to a cell that was not asked for before.
+
+    Where a parent has no such neighbour left, the child is a random cell.
+    """
 
     name = "evolution"
     title = "regularized evolution (Real et al., 2019)"
     Config = AgingEvolutionConfig
     presets: ClassVar = {
         # The script of NAS-Bench-201 (Dong and Yang, 2020).
-        "nasbench201": AgingEvolutionConfig(population_size=10, sample_size=3),
+        "nasbench201": AgingEvolutionConfig(population_size=10, sample_size=3, repeats=True),
         # automl/nas_benchmarks, whose curves arch2vec shows.
-        "arch2vec-2020": AgingEvolutionConfig(population_size=100, sample_size=10),
+        "arch2vec-2020": AgingEvolutionConfig(population_size=100, sample_size=10, repeats=True),
     }
     config: AgingEvolutionConfig
 
@@ -58,10 +67,11 @@ class AgingEvolution(Strategy):
         draws = np.stack([rng.integers(alive, size=self.config.sample_size) for rng in self.rngs])
         winner = np.take_along_axis(values, draws, 1).argmax(1)
         parents = rows[np.arange(self.runs), draws[np.arange(self.runs), winner]]
-        children = [
-            near[rng.integers(len(near))] if len(near) else self.random_untaken(run, 1)[0]
-            for run, (rng, near) in enumerate(
-                zip(self.rngs, self.candidates.neighbours(parents), strict=True)
-            )
-        ]
-        return np.array(children)[:, None]
+        children = np.zeros((self.runs, 1), np.int64)
+        for run, near in enumerate(self.candidates.neighbours(parents)):
+            free = near if self.config.repeats else near[~self.taken[run, near]]
+            if len(free):
+                children[run] = free[self.rngs[run].integers(len(free))]
+            else:
+                children[run] = self.random_untaken(run, 1)
+        return children

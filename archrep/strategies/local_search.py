@@ -31,7 +31,7 @@ class LocalSearch(Strategy):
     name = "local-search"
     title = "local search (White et al., 2021)"
     Config = LocalSearchConfig
-    memory: ClassVar = ("current", "begins")
+    memory: ClassVar = ("current", "asked", "begins")
     config: LocalSearchConfig
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -39,12 +39,14 @@ class LocalSearch(Strategy):
         self.current = np.full(
             self.runs, -1
         )  # cell whose neighbours are tried; -1 before the first
+        self.asked = np.full(self.runs, -1)
         self.begins = np.zeros(self.runs, bool)  # whether the cell asked for begins a climb
 
     def propose(self) -> np.ndarray:
         if self.rows.shape[1] < self.config.initial:
             return self.random_rows(1)
-        return np.array([[self._next(run)] for run in range(self.runs)])
+        self.asked = np.array([self._next(run) for run in range(self.runs)])
+        return self.asked[:, None]
 
     def _next(self, run: int) -> int:
         self.begins[run] = False
@@ -72,5 +74,6 @@ class LocalSearch(Strategy):
             return
         for run, (row, value) in enumerate(zip(rows[:, -1].tolist(), values[:, -1], strict=True)):
             told = self._told(run)
-            if self.begins[run] or value > told[int(self.candidates.classes[self.current[run]])]:
+            begins = self.begins[run] and row == self.asked[run]
+            if begins or value > told[int(self.candidates.classes[self.current[run]])]:
                 self.current[run] = row
