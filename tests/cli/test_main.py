@@ -141,7 +141,7 @@ def test_ctrl_c_ends_a_running_process_with_one_line():
     ) as process:
         process.stdin.write("12\n")
         process.stdin.flush()
-        time.sleep(1.5)  # NumPy is imported and stdin is being read
+        assert process.stdout.readline()  # everything is imported and stdin is being read
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=20)
     assert (process.returncode, error) == (130, "archrep cells: interrupted.\n")
