@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -32,11 +33,11 @@ class Finished:
     summary: dict[str, Any]
     traces: Traces
 
-    @property
+    @cached_property
     def metric(self) -> str:
-        """Test accuracy, or what the search saw where the table has none."""
-        known = not np.isnan(self.traces.test_accuracy).all()
-        return "test_accuracy" if known else "valid_accuracy"
+        """Test accuracy, or what the search saw where the table lacks that of an incumbent."""
+        known = self.traces.test_accuracy[self._incumbents]
+        return "valid_accuracy" if np.isnan(known).any() else "test_accuracy"
 
     @property
     def best(self) -> float | None:
@@ -48,11 +49,13 @@ class Finished:
         """Whether it reports the best test accuracy of all that was queried."""
         return PROTOCOLS[self.summary["protocol"]].reports == "all"
 
+    @property
+    def _incumbents(self) -> np.ndarray:
+        return self.traces.test_incumbents if self.oracle else self.traces.incumbents
+
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Accuracy of what the protocol reports, mostly the incumbent, at some rows of traces."""
-        traces = self.traces
-        chosen = traces.test_incumbents if self.oracle else traces.incumbents
-        return getattr(traces, self.metric)[chosen[rows]]
+        return getattr(self.traces, self.metric)[self._incumbents[rows]]
 
     @property
     def budget(self) -> str:

@@ -284,9 +284,11 @@ def _at(traces: Traces, rows: np.ndarray, tested: np.ndarray) -> dict[str, float
 
 
 def _spread(name: str, values: np.ndarray, *, quantiles: bool = True) -> dict[str, Any]:
-    """Mean, standard deviation, standard error and quantiles of one value a run."""
-    values = values[~np.isnan(values)]
-    if not len(values):
+    """Mean, standard deviation, standard error and quantiles of one value a run.
+
+    Nothing where the table lacks a value: those that it has are no fair sample of the runs.
+    """
+    if not len(values) or np.isnan(values).any():
         return {}
     deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     figures: dict[str, Any] = {

@@ -5,23 +5,31 @@ Question: what does a strategy find with so many queries, over hundreds of seeds
 Command:  python benchmarks/search.py table3              (one experiment; `--list` names all)
           python benchmarks/search.py table3 --only-print
           python benchmarks/search.py queries --strategies archrep local-search --runs 50
+          python benchmarks/search.py nasbench101 --plot figure6.png --published CURVES.csv
 Time:     see `--list`; two cores. A run that was cut off goes on where it stood.
 
 Tables must have been imported (`archrep tables import`). Runs live in runs/search/; their summaries
 are collected in benchmarks/results/search_EXPERIMENT.json and printed beside published figures.
+`--plot` draws those that are there as Figure 6 does: mean regret of k-th queries at the mean of
+their clocks, and its distribution; `--published` adds dotted curves of a CSV file with columns
+method, query, mean_seconds, mean_validation_regret, mean_test_regret.
 Percent, mean ± standard deviation over runs. Protocols: archrep.tables.paid.PROTOCOLS.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from archrep.cli.progress import Display
+from archrep.comparison import Curve
 from archrep.files import write_json
 from archrep.search import SearchConfig, prepare, search
 
@@ -235,6 +243,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, help="seeds of a row; by default 500")
     parser.add_argument("--queries", type=int, help="queries of a run, where they are the budget")
     parser.add_argument("--workers", type=int, help="processes; by default one a core")
+    parser.add_argument("--plot", type=Path, help="draw regrets: .png, .svg or .pdf")
+    parser.add_argument("--published", type=Path, help="curves of the authors to draw beside")
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -243,24 +253,31 @@ def main() -> None:
             print(f"{name:12} {rows.__doc__.splitlines()[0]}")
         return
     results = args.results / f"search_{args.experiment}.json"
-    if not args.only_print:
-        for row in EXPERIMENTS[args.experiment]():
-            config = row.config
-            if args.strategies and config.strategy not in args.strategies:
-                continue
-            if args.datasets and config.dataset not in args.datasets:
-                continue
-            if args.runs:
-                config = replace(config, runs=args.runs)
-            if args.queries and config.queries is not None:
-                config = replace(config, queries=min(args.queries, config.queries))
-            summary = run(replace(row, config=config), args.out, args.workers)
-            collect(results, row, summary)
+    rows = list(chosen(EXPERIMENTS[args.experiment](), args))
+    for row in () if args.only_print else rows:
+        collect(results, row, run(row, args.out, args.workers))
     print_table(json.loads(results.read_text()) if results.exists() else [])
+    if args.plot:
+        draw_figure6(rows, args.out, args.plot, args.published)
 
 
-def run(row: Row, folder: Path, workers: int | None) -> dict:
-    """One search, resumed or returned if it is there already."""
+def chosen(rows: Iterator[Row], args: argparse.Namespace) -> Iterator[Row]:
+    """The rows that the command line leaves, with its seeds and queries."""
+    for row in rows:
+        config = row.config
+        if args.strategies and config.strategy not in args.strategies:
+            continue
+        if args.datasets and config.dataset not in args.datasets:
+            continue
+        if args.runs:
+            config = replace(config, runs=args.runs)
+        if args.queries and config.queries is not None:
+            config = replace(config, queries=min(args.queries, config.queries))
+        yield replace(row, config=config)
+
+
+def folder_of(row: Row, folder: Path) -> Path:
+    """Run directory of a row."""
     config = row.config
     parts = [config.table, config.strategy, config.preset, config.dataset, config.protocol]
     parts += [Path(config.encoding).name if config.encoding else None, config.queries]
@@ -269,7 +286,12 @@ def run(row: Row, folder: Path, workers: int | None) -> dict:
         config.epochs,
         config.runs,
     ]
-    out = folder / "-".join(str(part) for part in parts if part is not None)
+    return folder / "-".join(str(part) for part in parts if part is not None)
+
+
+def run(row: Row, folder: Path, workers: int | None) -> dict:
+    """One search, resumed or returned if it is there already."""
+    config, out = row.config, folder_of(row, folder)
     print(f"== {row.label}: {out}", file=sys.stderr)
     if (out / "summary.json").exists():
         return json.loads((out / "summary.json").read_text())
@@ -283,6 +305,57 @@ def run(row: Row, folder: Path, workers: int | None) -> dict:
                 "searching", p.runs_done, p.runs, f"{p.runs_done}/{p.runs} runs"
             ),
         )
+
+
+METHODS = {
+    "random": "random search",
+    "regularized-evolution": "evolution",
+    "reinforce": "REINFORCE",
+    "bohb": "BOHB",
+    "supervised-rl": "supervised RL",
+    "supervised-bo": "supervised BO",
+    "arch2vec-rl": "arch2vec-RL",
+    "arch2vec-bo": "arch2vec-BO",
+}
+"""Methods of the authors' curves, and the published rows of a table."""
+
+
+def draw_figure6(rows: list[Row], folder: Path, file: Path, published: Path | None) -> None:
+    """Figure 6: mean regret along queries and clock, and its distribution at the end."""
+    from archrep.cli.report_searches import draw
+    from archrep.comparison import load_finished
+
+    rows = [row for row in rows if (folder_of(row, folder) / "summary.json").exists()]
+    if not rows:
+        sys.exit(f"Nothing to draw: no finished run of this experiment in {folder}.")
+    searches = [load_finished(folder_of(row, folder)) for row in rows]
+    beside = None
+    if published is not None:
+        colours = {row.published: number for number, row in reversed(list(enumerate(rows)))}
+        beside = published_curves(published, colours, searches[0].metric)
+    labels = [row.label for row in rows]
+    draw(searches, file, averaging="arch2vec-2020", labels=labels, beside=beside)
+    print(f"Drawn: {file}", file=sys.stderr)
+
+
+def published_curves(
+    path: Path, colours: dict[str, int], metric: str
+) -> dict[str, dict[str, tuple[int, Curve]]]:
+    """The authors' mean regrets of methods that have a colour, along queries and seconds."""
+    column = "mean_test_regret" if metric == "test_accuracy" else "mean_validation_regret"
+    with path.open() as lines:
+        points = list(csv.DictReader(lines))
+    found: dict[str, dict[str, tuple[int, Curve]]] = {"queries": {}, "seconds": {}}
+    for method, name in METHODS.items():
+        own = [point for point in points if point["method"] == method]
+        if name not in colours or not own:
+            continue
+        regret = np.array([float(point[column]) for point in own])
+        for along, key in (("queries", "query"), ("seconds", "mean_seconds")):
+            budget = np.array([float(point[key]) for point in own])
+            curve = Curve(budget, regret, regret, regret, regret)
+            found[along][f"published: {name}"] = (colours[name], curve)
+    return found
 
 
 def collect(path: Path, row: Row, summary: dict) -> None:

@@ -92,6 +92,26 @@ def test_searches_run_are_collected_and_printed(tmp_path):
     assert all(entry["runs"] == 3 and len(entry["table_sha256"]) == 64 for entry in entries)
     again = run("search.py", "digits", "--only-print", *folders)
     assert again == out
+    few = ["--runs", 3, "--queries", 20, "--plot", tmp_path / "figure6.png"]
+    run("search.py", "digits", "--only-print", *few, *folders)
+    assert (tmp_path / "figure6.png").stat().st_size > 10_000
+
+
+def test_published_curves_take_the_colours_of_their_rows(tmp_path):
+    path = tmp_path / "curves.csv"
+    path.write_text(
+        "method,query,mean_seconds,mean_validation_regret,mean_test_regret\n"
+        "random,1,1000.5,0.06,0.05\nrandom,2,2000.5,0.04,0.03\nbohb,1,9.5,0.1,0.2\n"
+    )
+    found = import_script("search").published_curves(path, {"random search": 2}, "test_accuracy")
+    assert {along: list(curves) for along, curves in found.items()} == {
+        "queries": ["published: random search"],
+        "seconds": ["published: random search"],
+    }
+    number, curve = found["seconds"]["published: random search"]
+    assert number == 2
+    assert curve.budget.tolist() == [1000.5, 2000.5]
+    assert curve.mean.tolist() == [0.05, 0.03]
 
 
 def test_experiments_of_searches_name_strategies_and_presets_that_exist():

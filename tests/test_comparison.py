@@ -188,6 +188,13 @@ class TestOracle:
         np.testing.assert_allclose(curve(search).middle, 0.9 - np.array([0.4, 0.3, 0.3]))
         assert summarise(self.traces())["test_accuracy_mean"] == 0.3
 
+    def test_what_the_table_lacks_for_one_run_is_reported_for_none(self, tmp_path):
+        traces = self.traces()
+        partly = Traces(**{**vars(traces), "test_accuracy": np.array([0.4, np.nan, 0.8])})
+        assert "test_accuracy_mean" not in summarise(partly)
+        assert finished(tmp_path, partly).metric == "valid_accuracy"
+        assert finished(tmp_path, traces).metric == "test_accuracy"
+
     def test_cells_without_a_test_accuracy_are_passed_over(self):
         traces = self.traces()
         unknown = Traces(**{**vars(traces), "test_accuracy": np.array([np.nan, 0.3, np.nan])})

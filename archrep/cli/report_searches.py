@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,14 @@ def _print_tests(tests: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def draw(searches: Sequence[Finished], file: Path, *, averaging: str = "median") -> None:
+def draw(
+    searches: Sequence[Finished],
+    file: Path,
+    *,
+    averaging: str = "median",
+    labels: Sequence[str] | None = None,
+    beside: Mapping[str, Mapping[str, tuple[int, Curve]]] | None = None,
+) -> None:
     """Regret against queries, against simulated seconds, and its distribution at the end.
 
     Args:
@@ -188,6 +195,8 @@ def draw(searches: Sequence[Finished], file: Path, *, averaging: str = "median")
         file: .png, .svg or .pdf.
         averaging: `median` with quartiles, of all runs at one time; or `arch2vec-2020`, the mean
             over k-th queries against the mean of their clocks.
+        labels: One a search; by default strategy, preset and encoding.
+        beside: Published curves along "queries" and "seconds", see `plot_curves`.
 
     Raises:
         ConfigError: The file's kind is none that can be drawn.
@@ -200,15 +209,16 @@ def draw(searches: Sequence[Finished], file: Path, *, averaging: str = "median")
 
     if file.suffix not in (".png", ".svg", ".pdf"):
         raise ConfigError(f"`--plot` takes a .png, .svg or .pdf file. Got {str(file)!r}.")
-    labels = _labels(searches)
+    labels = labels or _labels(searches)
     regret = all(search.best is not None for search in searches)
     kinds = {*map(_kind, searches)}  # where they are mixed, the legend says which is which
     words = kinds.pop() if len(kinds) == 1 else searches[0].metric.replace("_", " ")
     ylabel = f"{words.replace('accuracy', 'regret') if regret else words}, %"
     published = averaging == "arch2vec-2020"
     timed = all(search.traces.seconds.max() > 0 for search in searches)
-    figure = Figure(figsize=(5 * (1 + timed + regret), 4), layout="constrained")
-    axes = iter(figure.subplots(1, 1 + timed + regret, squeeze=False)[0])
+    figure = Figure(figsize=(5 * (1 + timed + regret), 4.2), layout="constrained")
+    row = figure.subplots(1, 1 + timed + regret, squeeze=False)[0]
+    axes = iter(row)
     for along, unit in (("queries", "queries"), ("seconds", "simulated seconds")):
         if along == "queries" or timed:
             make = _published if published else curve
@@ -217,12 +227,25 @@ def draw(searches: Sequence[Finished], file: Path, *, averaging: str = "median")
                 for label, search in zip(labels, searches, strict=True)
             }
             ax = next(axes)
-            plot_curves(curves, xlabel=unit, ylabel=ylabel, log=regret, mean=published, ax=ax)
+            others = (beside or {}).get(along)
+            plot_curves(
+                curves,
+                xlabel=unit,
+                ylabel=ylabel,
+                log=regret,
+                mean=published,
+                beside=others,
+                ax=ax,
+            )
     if regret:
         ends = {
             label: final_regrets(search) for label, search in zip(labels, searches, strict=True)
         }
         plot_ecdf(ends, xlabel=f"final {ylabel}", ax=next(axes))
+    lines = row[0].get_legend_handles_labels()
+    for ax in row:  # one legend for all
+        ax.get_legend().remove()
+    figure.legend(*lines, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     drawn = "means of k-th queries" if published else "median and quartiles"
     figure.suptitle(
         f"{_all(searches, 'table')}, {_all(searches, 'dataset')}, protocol "

@@ -25,6 +25,7 @@ def plot_curves(
     caption: str = "",
     log: bool = True,
     mean: bool = False,
+    beside: Mapping[str, tuple[int, Curve]] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Median (or mean) of each search along its budget, and a band between two quantiles.
@@ -36,6 +37,8 @@ def plot_curves(
         caption: Protocol, table, seeds; in small print.
         log: Logarithmic axes.
         mean: Draw the mean instead of the median, without a band.
+        beside: Means of other people's searches by label, dotted, each with the number of the curve
+            whose colour it takes.
         ax: Axes to draw into; `None` makes a figure, without pyplot.
     """
     ax = _axes(ax)
@@ -52,10 +55,14 @@ def plot_curves(
                 alpha=0.15,
                 linewidth=0,
             )
+    for label, (number, curve) in (beside or {}).items():
+        colour, _ = _style(number)
+        ax.plot(curve.budget, 100 * curve.mean, ":", color=colour, label=label, linewidth=1)
     if log:
         ax.set_xscale("log")
         ax.set_yscale("log", nonpositive="clip")
-        lowest = [np.min(c.middle[c.middle > 0]) for c in curves.values() if (c.middle > 0).any()]
+        drawn = [*curves.values(), *(curve for _, curve in (beside or {}).values())]
+        lowest = [np.min(c.middle[c.middle > 0]) for c in drawn if (c.middle > 0).any()]
         if lowest:  # a regret of zero has no place on a logarithmic axis
             ax.set_ylim(bottom=50 * min(lowest))
         _label_decades_only(ax)

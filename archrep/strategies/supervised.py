@@ -12,6 +12,7 @@ Both pass over all candidates, with each run's own encoder, in every round or ep
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -168,19 +169,7 @@ class SupervisedDngo(_WithEncoder):
         """The cells of largest acquisition of some runs, `[r, batch]`."""
         rngs = [self.rngs[run] for run in runs]
         graphs = self.graphs(self.rows[runs])
-        values = torch.from_numpy(self.values[runs]).to(self.device)
-        if not self.config.faults:
-            values = values - values.mean(1, keepdim=True)
-            values = values / values.square().mean(1, keepdim=True).sqrt().clamp(min=1e-8)
-        weights, statistics = train_on_values(
-            self.shape,
-            graphs,
-            values.float(),
-            rngs,
-            epochs=self.config.epochs,
-            batch_size=self.config.batch_size,
-            learning_rate=self.config.learning_rate,
-        )
+        weights, statistics, values = self._fit(runs, graphs, rngs)
         if self.config.faults:
             order = np.stack([rng.permutation(len(self.candidates)) for rng in rngs])
             scores = self._faulty_scores(weights, graphs, values, rngs, order)
@@ -198,6 +187,38 @@ class SupervisedDngo(_WithEncoder):
                 for run, one, rows in zip(runs.tolist(), scores.cpu().numpy(), order, strict=True)
             ]
         )
+
+    def embeddings(self) -> np.ndarray:
+        """What each run's encoder, trained on all that was told, makes of the cells, `[R, N, D]`.
+
+        These are the units of the regression. What the search asks for next does not change.
+        """
+        parts = []
+        for run in range(self.runs):
+            runs, rngs = np.array([run]), [deepcopy(self.rngs[run])]
+            weights, statistics, _ = self._fit(runs, self.graphs(self.rows[runs]), rngs)
+            with torch.no_grad():
+                parts.append(tanh(self.embed_all(weights, statistics)).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _fit(
+        self, runs: np.ndarray, graphs: RunGraphs, rngs: list[np.random.Generator]
+    ) -> tuple[dict[str, Tensor], Statistics, Tensor]:
+        """Encoders of some runs, trained on all that was told, and the values that they learned."""
+        values = torch.from_numpy(self.values[runs]).to(self.device)
+        if not self.config.faults:
+            values = values - values.mean(1, keepdim=True)
+            values = values / values.square().mean(1, keepdim=True).sqrt().clamp(min=1e-8)
+        weights, statistics = train_on_values(
+            self.shape,
+            graphs,
+            values.float(),
+            rngs,
+            epochs=self.config.epochs,
+            batch_size=self.config.batch_size,
+            learning_rate=self.config.learning_rate,
+        )
+        return weights, statistics, values
 
     def _largest(self, run: int, scores: np.ndarray, order: np.ndarray) -> np.ndarray:
         """The best that were not asked for, one of a class; of equals the first in `order`."""

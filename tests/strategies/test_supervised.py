@@ -367,6 +367,20 @@ def test_the_published_policy_never_sees_a_retrieved_state(candidates):
     assert torch.equal(means, again)
 
 
+def test_embeddings_tell_what_was_told_and_change_nothing(candidates):
+    config = replace(BO, initial=100, epochs=40, latent=4)
+    asked, beside = (
+        run(SupervisedDngo(candidates, seeds=[0, 1], config=config), 100) for _ in range(2)
+    )
+    vectors = asked.embeddings()
+    assert vectors.shape == (2, len(candidates), 4)
+    for at in range(2):
+        told = np.column_stack([vectors[at][asked.rows[at]], np.ones(100)])
+        rest = np.linalg.lstsq(told, asked.values[at])[1].item()
+        assert rest < 0.25 * 100 * asked.values[at].var()
+    np.testing.assert_array_equal(asked.ask().rows, beside.ask().rows)
+
+
 def test_impossible_settings_are_named_together():
     with pytest.raises(ConfigError, match=r"(?s)`hidden`.*Got 100.*`batch`.*`batch_size`"):
         SupervisedDngoConfig(hidden=100, batch=0, batch_size=1)
