@@ -343,30 +343,32 @@ def _moved_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     reach = _reachable(adjacency)
     moves: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # owner, ops, adjacency
 
-    def move(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        owner = np.flatnonzero(chosen)
+    def move(owner: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         moves.append((owner, ops[owner], adjacency[owner]))
-        return moves[-1][1:]
+        return np.arange(len(owner)), *moves[-1][1:]
 
-    for v in range(1, 6):
-        inner = v < count - 1
-        for step in (1, 2):
-            new_ops, _ = move(inner)
-            new_ops[:, v] = (new_ops[:, v] - 1 + step) % 3 + 1
-        new_ops, new_edges = move(
-            inner & (adjacency[:, v].sum(1) == 1) & (adjacency[:, :, v].sum(1) == 1)
-        )
-        new_ops[:, v], new_edges[:, v], new_edges[:, :, v] = PAD, False, False
-    for i, j in itertools.permutations(range(7), 2):
-        open_pair = (i < count) & (j < count) & ~reach[:, j, i]
-        _, new_edges = move(open_pair)
-        new_edges[:, i, j] ^= True
-        for op in (1, 2, 3):
-            room = open_pair & (count < 7)
-            new_ops, new_edges = move(room)
-            node, at = count[room], np.arange(int(room.sum()))
-            new_ops[at, node] = op
-            new_edges[at, i, node] = new_edges[at, node, j] = True
+    inner = np.arange(1, 6) < count[:, None] - 1
+    owner, node = np.nonzero(inner)
+    for step in (1, 2):
+        at, new_ops, _ = move(owner)
+        new_ops[at, node + 1] = (new_ops[at, node + 1] - 1 + step) % 3 + 1
+    single = (adjacency.sum(1) == 1) & (adjacency.sum(2) == 1)
+    owner, node = np.nonzero(inner & single[:, 1:6])
+    at, new_ops, new_edges = move(owner)
+    new_ops[at, node + 1] = PAD
+    new_edges[at, node + 1] = new_edges[at, :, node + 1] = False
+
+    used = np.arange(7) < count[:, None]
+    apart = used[:, :, None] & used[:, None] & ~reach.transpose(0, 2, 1) & ~np.eye(7, dtype=bool)
+    owner, i, j = np.nonzero(apart)
+    at, _, new_edges = move(owner)
+    new_edges[at, i, j] ^= True
+    owner, i, j = np.nonzero(apart & (count < 7)[:, None, None])
+    for op in (1, 2, 3):
+        at, new_ops, new_edges = move(owner)
+        node = count[owner]
+        new_ops[at, node] = op
+        new_edges[at, i, node] = new_edges[at, node, j] = True
     owner = np.concatenate([part[0] for part in moves])
     new_ops = np.concatenate([part[1] for part in moves])
     new_edges = np.concatenate([part[2] for part in moves])

@@ -45,6 +45,7 @@ class LocalSearch(Strategy):
     def propose(self) -> np.ndarray:
         if self.rows.shape[1] < self.config.initial:
             return self.random_rows(1)
+        self.candidates.neighbours(self.current)  # of all runs at once, which is faster
         self.asked = np.array([self._next(run) for run in range(self.runs)])
         return self.asked[:, None]
 
