@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 import zlib
@@ -466,8 +465,6 @@ class Search:
     @cached_property
     def _identity(self) -> dict[str, Any]:
         """What a state file must agree on with the search that opens it."""
-        digest = hashlib.sha256(self.candidates.cells.colour_hash().tobytes())
-        digest.update(self.candidates.classes.astype(np.int64).tobytes())
         # Through JSON, so that tuples compare as they are read back.
         return dict(
             json.loads(
@@ -476,7 +473,7 @@ class Search:
                         "strategy": self.strategy.name,
                         "settings": asdict(self.strategy.config),
                         "space": self.candidates.space.name,
-                        "candidates": digest.hexdigest(),
+                        "candidates": self.candidates.sha256,
                         "encoding": self.candidates.encoding,
                         "direction": self.direction,
                         "seed": self.seed,

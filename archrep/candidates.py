@@ -5,6 +5,7 @@ A strategy knows cells by their row here; only `search.run` translates rows into
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +19,10 @@ from archrep.errors import ConfigError, ShapeError, SpaceError
 
 if TYPE_CHECKING:
     from archrep.tables.base import Table
+
+
+COMPUTED = ("archrep", "adjacency", "path", "function")
+"""Encodings that come with the package."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,14 +149,27 @@ class Candidates:
         label = self.classes[row]
         return order[starts[label] : starts[label + 1]]
 
+    @cached_property
+    def sha256(self) -> str:
+        """What tells these candidates from others: cells, classes, and vectors that were loaded.
+
+        Vectors that are computed here are left out: they may round differently elsewhere.
+        """
+        digest = hashlib.sha256(self.cells.colour_hash().tobytes())
+        digest.update(self.classes.astype(np.int64).tobytes())
+        digest.update(self.encoding.encode())
+        if self.features is not None and self.encoding not in COMPUTED:
+            digest.update(self.features.tobytes())
+        return digest.hexdigest()
+
     # Neighbours -----------------------------------------------------------------------------
 
     def neighbours(self, rows: np.ndarray) -> list[np.ndarray]:
         """Rows of the neighbours of some cells, ascending, one array a cell; kept once known.
 
-        A neighbour is one elementary change away (`Space.neighbours`). Where only part of a space
-        may be proposed, cells two changes away are neighbours as well: of NAS-Bench-101 cells of
-        which one in twenty is measured, most have no measured neighbour one change away.
+        A neighbour is one elementary change away (`Space.neighbours`). Where less than half of a
+        space may be proposed, cells two changes away are neighbours as well: of NAS-Bench-101 cells
+        of which one in twenty is measured, most have no measured neighbour one change away.
 
         Raises:
             SpaceError: The space is not enumerated.
@@ -161,19 +179,28 @@ class Candidates:
                 f"Neighbours are known among the cells of an enumerated space. {self.space.title} "
                 "is not; use a strategy that works on embeddings."
             )
-        if len(self) < self.space.size:
+        if len(self) < self.space.size / 2:
             rows_of, ends = self._near
             return [rows_of[ends[row] : ends[row + 1]] for row in rows]
         wanted = [int(row) for row in rows if int(row) not in self._known]
         if wanted:
             found, ends = self.space.neighbour_rows(self.positions[wanted])
             for n, row in enumerate(wanted):
-                self._known[row] = found[ends[n] : ends[n + 1]]
+                near = self._row_of_position[found[ends[n] : ends[n + 1]]]
+                self._known[row] = near[near >= 0]
         return [self._known[int(row)] for row in rows]
 
     @cached_property
     def _known(self) -> dict[int, np.ndarray]:
         return {}
+
+    @cached_property
+    def _row_of_position(self) -> np.ndarray:
+        """Row of each cell of the space, `[S]`; -1 for those that may not be proposed."""
+        assert self.space.size is not None
+        rows = np.full(self.space.size, -1)
+        rows[self.positions] = np.arange(len(self))
+        return rows
 
     @cached_property
     def _near(self) -> tuple[np.ndarray, np.ndarray]:

@@ -35,14 +35,20 @@ class Finished:
 
     @cached_property
     def metric(self) -> str:
-        """Test accuracy, or what the search saw where the table lacks that of an incumbent."""
-        known = self.traces.test_accuracy[self._incumbents]
-        return "valid_accuracy" if np.isnan(known).any() else "test_accuracy"
+        """Field of the traces that is reported.
+
+        Test accuracy; where the table lacks that of an incumbent, mean validation accuracy; and of
+        a surrogate what the search saw, `valid_accuracy`.
+        """
+        for name in ("test_accuracy", "mean_valid_accuracy"):
+            if not np.isnan(getattr(self.traces, name)[self._incumbents]).any():
+                return name
+        return "valid_accuracy"
 
     @property
     def best(self) -> float | None:
         """The table's best figure of that metric; `None` for a surrogate."""
-        return self.summary.get(f"table_best_{self.metric}")
+        return self.summary.get(f"table_best_{self.metric.removeprefix('mean_')}")
 
     @property
     def oracle(self) -> bool:
@@ -243,6 +249,8 @@ def paired(first: Finished, second: Finished, query: int | None = None) -> Paire
             fewer than three seeds.
     """
     problems = same_question([first, second])
+    if first.metric != second.metric:
+        problems.append(f"what is known: {first.metric}, {second.metric}")
     if query is None and first.budget != second.budget:
         problems.append(f"budget: {first.budget}, {second.budget}")
     if problems:

@@ -174,6 +174,6 @@ def _name_of_run(path: Path) -> str:
 
     folder = path if path.is_dir() else path.parent
     if not (folder / "config.json").exists():
-        return path.stem
+        return path.name
     config = PretrainConfig.from_dict(read_json(folder / "config.json", "a run's configuration"))
-    return config.preset
+    return f"{folder.resolve().name} ({config.preset})"

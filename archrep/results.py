@@ -38,8 +38,8 @@ class Traces:
         valid_accuracy: As the search saw it.
         seconds: Simulated seconds spent so far in the run, this query included.
         epochs: Training schedule; 0 where there is none.
-        recommended: Position that the strategy would have chosen after this query, or -1 for the
-            incumbent.
+        recommended: Position that the strategy would have chosen after this query; -1 within a
+            batch, and for a strategy that recommends nothing but the incumbent.
         mean_valid_accuracy: What the table has over all its runs, at the schedule of the report;
             NaN before `with_figures`, or where the table has none.
         test_accuracy: The same of the test accuracy.
@@ -206,10 +206,6 @@ class Traces:
         """Last row of each run, `[R]`."""
         return self.starts[1:] - 1
 
-    def regret(self, best: float, metric: str = "test_accuracy") -> np.ndarray:
-        """`best` minus the metric of the incumbent, for every query, `[M]`."""
-        return best - getattr(self, metric)[self.incumbents]
-
     def queries_to(self, positions: Sequence[int]) -> np.ndarray:
         """Queries each run needed to meet one of some cells, `[R]`; infinite where it did not."""
         hit = np.isin(self.position, np.asarray(positions))
@@ -278,7 +274,9 @@ def summarise(
 
 def _at(traces: Traces, rows: np.ndarray, tested: np.ndarray) -> dict[str, float]:
     valid = traces.mean_valid_accuracy[traces.incumbents[rows]]
+    seen = traces.valid_accuracy[traces.incumbents[rows]]
     figures = {"seconds_mean": float(traces.seconds[rows].mean())}
+    figures |= _spread("seen_valid_accuracy", seen, quantiles=False)
     figures |= _spread("valid_accuracy", valid, quantiles=False)
     return figures | _spread("test_accuracy", traces.test_accuracy[tested[rows]], quantiles=False)
 

@@ -219,6 +219,8 @@ class Block:
                 values[place, k] = self._pay(run, row, epochs)
         complete = ~np.isnan(values).any(1)  # a budget of seconds may end within a batch
         if not complete.all():
+            for run in self.active[~complete].tolist():
+                self._recommend_as_before(run)
             self._finish(~complete)
         if self.done:
             return
@@ -247,6 +249,12 @@ class Block:
                 )
             )
         return answer.valid_accuracy
+
+    def _recommend_as_before(self, run: int) -> None:
+        """What a run recommended after its last whole batch, at its last query."""
+        known = [row[6] for row in self.rows[run] if row[6] >= 0]
+        if known:
+            self.rows[run][-1] = (*self.rows[run][-1][:6], known[-1])
 
     def _finish(self, ended: np.ndarray) -> None:
         self.active = self.active[~ended]
@@ -400,6 +408,12 @@ def prepare(
     if isinstance(table, Table):
         table.setting(config.dataset, config.report_epochs)
         chosen = settings(strategy, config.preset, config.settings)
+        known = getattr(chosen, "transfer", None)
+        if known and open_table(known).sha256 == table.sha256:
+            raise ConfigError(
+                f"`transfer` names a table that is known beforehand. Got {known!r}, which is the "
+                "one that is searched."
+            )
         candidates = Candidates.of_table(
             table,
             dataset=config.dataset,
@@ -428,8 +442,12 @@ def prepare(
         candidates = Candidates.of_cells(table.space, stored.cells).with_features(
             stored.embeddings, path.name
         )
-    if strategy.needs_features and candidates.features is None:
-        candidates = encode(candidates, config.encoding or strategy.default_encoding)
+    # The embeddings file of a surrogate's candidates is their encoding, unless another is named.
+    encoding = config.encoding or strategy.default_encoding
+    if config.encoding is None and candidates.features is not None and encoding == "archrep":
+        encoding = ""
+    if strategy.needs_features and encoding:
+        candidates = encode(candidates, encoding)
     return Job(config, table, candidates, device)
 
 
@@ -473,7 +491,7 @@ def search(
     folder = Path(out)
     # The cluster first, so that one that cannot be reached leaves no run directory behind.
     with connected(cluster) as client, locked_folder(folder):
-        if finished := _begin(folder, job.config, resume=resume):
+        if finished := _begin(folder, job, resume=resume):
             return finished
         size = block or job.strategy.block_of(job.candidates)
         seeds = range(job.config.seed, job.config.seed + job.config.runs)
@@ -613,9 +631,11 @@ def describe(traces: Traces, job: Job) -> tuple[Traces, dict[str, Any]]:
     return traces, about | figures
 
 
-def _begin(folder: Path, config: SearchConfig, *, resume: bool) -> dict[str, Any] | None:
+def _begin(folder: Path, job: Job, *, resume: bool) -> dict[str, Any] | None:
     """Make the run directory ready; the summary of a finished search that is to be resumed."""
-    file, record = folder / "config.json", json.loads(json.dumps(config.to_dict()))
+    file, record = folder / "config.json", json.loads(json.dumps(job.config.to_dict()))
+    # What names and paths of the configuration lead to may change.
+    record |= {"table_sha256": job.table.sha256, "candidates_sha256": job.candidates.sha256}
     if not file.exists():
         if any(folder.glob("block-*")) or (folder / "summary.json").exists():
             raise RunError(

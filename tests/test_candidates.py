@@ -53,6 +53,34 @@ def test_path_and_function_encodings_tell_what_networkx_finds(name):
             assert vectors.shape[1] == len(kinds) - len(always)
 
 
+def test_neighbours_in_most_of_a_space_are_those_that_may_be_proposed():
+    space = get_space("nasbench201")
+    kept = np.flatnonzero(np.arange(15625) % 10 != 3)
+    part = Candidates(space, space.enumerate()[kept], kept, np.arange(len(kept)))
+    whole = Candidates.of_space(space)
+    for row in (0, 777, len(kept) - 1):
+        [near] = part.neighbours(np.array([row]))
+        [all_near] = whole.neighbours(kept[[row]])
+        assert kept[near].tolist() == [p for p in all_near.tolist() if p % 10 != 3]
+
+
+def test_digest_tells_cells_classes_and_loaded_vectors_apart():
+    space = get_space("nasbench201")
+    cells = space.enumerate()[:50]
+    plain = Candidates.of_cells(space, cells)
+    vectors = np.random.default_rng(0).standard_normal((50, 3))
+    different = [
+        plain,
+        Candidates.of_cells(space, cells[1:]),
+        Candidates(space, cells, None, np.zeros(50, np.int64)),
+        plain.with_features(vectors, "mine"),
+        plain.with_features(vectors + 1, "mine"),
+        plain.with_features(vectors, "yours"),
+    ]
+    assert len({c.sha256 for c in different}) == len(different)
+    assert plain.sha256 == Candidates.of_cells(space, cells).sha256
+
+
 def test_cells_that_compute_the_same_have_one_function_encoding():
     space = get_space("nasbench201")
     vectors = function_encoding(space.enumerate())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -192,8 +193,15 @@ class TestOracle:
         traces = self.traces()
         partly = Traces(**{**vars(traces), "test_accuracy": np.array([0.4, np.nan, 0.8])})
         assert "test_accuracy_mean" not in summarise(partly)
-        assert finished(tmp_path, partly).metric == "valid_accuracy"
-        assert finished(tmp_path, traces).metric == "test_accuracy"
+        search = finished(tmp_path, partly)
+        assert search.metric == "mean_valid_accuracy"
+        assert search.best == search.summary["table_best_valid_accuracy"]
+        whole = finished(tmp_path, traces)
+        assert whole.metric == "test_accuracy"
+        with pytest.raises(RunError, match="what is known"):
+            paired(search, whole)
+        unseen = replace(partly, mean_valid_accuracy=np.full(3, np.nan))
+        assert finished(tmp_path, unseen).metric == "valid_accuracy"
 
     def test_cells_without_a_test_accuracy_are_passed_over(self):
         traces = self.traces()

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from archrep.cells import get_space
 from archrep.cli.main import main
 from archrep.errors import ConfigError, RunError, TableError, UnknownNameError
 from archrep.results import Traces
@@ -165,6 +167,13 @@ def test_random_search_finds_what_order_statistics_say(table):
     assert best.mean() == pytest.approx(expected, abs=4 * best.std() / 200**0.5)
 
 
+def test_a_budget_that_ends_within_a_batch_keeps_the_last_recommendation(table):
+    traces, _ = run_block(prepare(config_of(table, "gp", queries=None, seconds=150.0)), range(6))
+    for begin, end in zip(traces.starts[:-1], traces.starts[1:], strict=True):
+        known = traces.recommended[begin:end]
+        assert known[-1] == known[known >= 0][-1]
+
+
 class TestRunDirectory:
     def test_summary_does_not_depend_on_blocks_or_processes(self, table, tmp_path):
         config = config_of(table, "local-search", runs=7)
@@ -219,6 +228,18 @@ class TestRunDirectory:
         with pytest.raises(RunError, match="holds another search: `queries` 18 there, 19 asked"):
             search(config_of(table, "random", runs=2, queries=19), out=tmp_path, resume=True)
 
+    def test_other_vectors_under_the_same_name_are_another_search(self, table, tmp_path):
+        config = config_of(table, "dngo", runs=2, encoding="adjacency")
+        job = prepare(config)
+        vectors = job.candidates.vectors
+        for shift, problem in ((0, None), (1, "holds another search: `candidates_sha256`")):
+            mine = replace(job, candidates=job.candidates.with_features(vectors + shift, "mine"))
+            if problem is None:
+                search(mine, out=tmp_path, workers=1)
+            else:
+                with pytest.raises(RunError, match=problem):
+                    search(mine, out=tmp_path, workers=1, resume=True)
+
     def test_a_damaged_checkpoint_is_named(self, table, tmp_path):
         config = config_of(table, "random", runs=2)
         job = prepare(config)
@@ -226,7 +247,8 @@ class TestRunDirectory:
         block.step()
         block.save(tmp_path / "block-0-1.state.npz")
         whole = (tmp_path / "block-0-1.state.npz").read_bytes()
-        (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+        inputs = {"table_sha256": job.table.sha256, "candidates_sha256": job.candidates.sha256}
+        (tmp_path / "config.json").write_text(json.dumps(config.to_dict() | inputs))
         for damage in (b"", whole[: len(whole) // 2], b"no archive at all"):
             (tmp_path / "block-0-1.state.npz").write_bytes(damage)
             with pytest.raises(RunError, match="checkpoint of this search in .*Delete it"):
@@ -425,3 +447,26 @@ def test_figures_above_the_maximum_of_the_table_are_refused(table):
     too_good = Traces(**{**vars(raised), "test_accuracy": raised.test_accuracy + 1})
     with pytest.raises(TableError, match="above the maximum of Made-up: test_accuracy"):
         too_good.check_ceiling(job.table, None, None)
+
+
+def test_the_encoding_of_a_search_among_embedded_cells_is_the_one_asked_for(tmp_path, data_folder):
+    from archrep.embeddings import EmbeddingTable
+    from archrep.tables.surrogate import Nasbench301Surrogate
+
+    surrogate = Nasbench301Surrogate.load(data_folder / "nasbench301_mlp_surrogate.npz")
+    surrogate = store(surrogate, tmp_path)
+    cells = get_space("darts").sample_array(30, seed=0)
+    vectors = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
+    EmbeddingTable(vectors, cells, "darts").save(tmp_path / "mine.safetensors")
+
+    def encoding(strategy, asked=None):
+        config = SearchConfig(
+            table=str(surrogate), strategy=strategy, encoding=asked, runs=1, queries=5
+        )
+        return prepare(config, embeddings=tmp_path / "mine.safetensors").candidates.encoding
+
+    assert encoding("dngo") == "mine.safetensors"
+    assert encoding("dngo", "adjacency") == "adjacency"
+    assert encoding("bananas") == "path"
+    with pytest.raises(UnknownNameError, match="An encoding is one of"):
+        encoding("dngo", "no-such-encoding")

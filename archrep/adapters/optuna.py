@@ -137,6 +137,7 @@ class ArchrepSampler(BaseSampler):
         """Tell what finished elsewhere, as if it had been asked for here."""
         # The first time, the search asks along, so that it comes to stand where it stood.
         replay = not self._told and not self._recorded
+        asked = False
         for trial in study.get_trials(deepcopy=False):
             if trial.number == number or not trial.state.is_finished():
                 continue
@@ -146,8 +147,9 @@ class ArchrepSampler(BaseSampler):
             if replay and not enqueued and not self.search.pending:
                 with suppress(SpaceError):  # all is known; the value may still be told
                     self.search.ask()
+                    asked = True
             self._tell(trial, trial.state, trial.values)
-        if replay:
+        if asked:
             self.search.release()
 
     def _tell(self, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
@@ -186,8 +188,13 @@ class ArchrepSampler(BaseSampler):
             if trial.number != number and self.parameter in trial.params
         }
         while True:
-            [cell] = self.search.ask()
-            row = self.search.row(cell)
+            cells = self.search.ask()
+            if not cells:
+                raise SpaceError(
+                    "Every cell that the search may propose is known or being trained. Run fewer "
+                    "trials at a time, or give it more candidates."
+                )
+            row = self.search.row(cells[0])
             if int(classes[row]) not in elsewhere or self.search.strategy.config.charge_repeats:
                 return row
 

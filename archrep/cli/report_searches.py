@@ -65,7 +65,8 @@ def report_searches(
 def _line(search: Finished) -> dict[str, Any]:
     """The figures of one search that a table shows, fractions."""
     summary = search.summary
-    name = "test_accuracy" if search.metric == "test_accuracy" else "seen_valid_accuracy"
+    seen = search.metric == "valid_accuracy"
+    name = "seen_valid_accuracy" if seen else search.metric.removeprefix("mean_")
     line: dict[str, Any] = {
         "search": search.label,
         "table": summary["table"],
@@ -86,7 +87,7 @@ def _line(search: Finished) -> dict[str, Any]:
     line["recommended"] = summary.get(f"recommended_{name}_mean")
     for query in CHECKPOINTS:
         after = summary["after_queries"].get(query, {})
-        line[f"at_{query}"] = after.get(f"{search.metric}_mean")
+        line[f"at_{query}"] = after.get(f"{name}_mean")
     needed = summary.get("queries_to_best_valid", {})
     line["queries_to_best"] = needed.get("q50")
     line["reached_best"] = needed.get("reached")
@@ -138,7 +139,7 @@ def _print_table(searches: Sequence[Finished]) -> None:
 
 
 def _kind(search: Finished) -> str:
-    if search.metric == "valid_accuracy":
+    if search.metric != "test_accuracy":
         return "validation accuracy of the incumbent"
     return f"test accuracy of {'the best queried (oracle)' if search.oracle else 'the incumbent'}"
 

@@ -53,7 +53,8 @@ class AgingEvolution(Strategy):
     presets: ClassVar = {
         # The script of NAS-Bench-201 (Dong and Yang, 2020).
         "nasbench201": AgingEvolutionConfig(population_size=10, sample_size=3, repeats=True),
-        # automl/nas_benchmarks, whose curves arch2vec shows.
+        # automl/nas_benchmarks, whose curves arch2vec shows; its first members and mutations are of
+        # 26 choices (see `bohb`), which favours small cells, and here of distinct cells.
         "arch2vec-2020": AgingEvolutionConfig(population_size=100, sample_size=10, repeats=True),
     }
     config: AgingEvolutionConfig

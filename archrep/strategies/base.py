@@ -8,10 +8,12 @@ exactly what it would propose alone: nothing here passes from run to run.
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from types import NoneType, UnionType
+from typing import Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -209,12 +211,13 @@ class Strategy(ABC):
             self.taken[run, self.candidates.same_as(row)] = True
 
     def random_rows(self, count: int) -> np.ndarray:
-        """Cells that were not asked for, one of a class, uniformly drawn, `[R, count]`."""
+        """Cells that were not asked for, at most one of a class, `[R, count]`; see below."""
         return np.stack([self.random_untaken(run, count) for run in range(self.runs)])
 
     def random_untaken(self, run: int, count: int) -> np.ndarray:
-        """Cells that this run has not asked for, one of a class, uniformly drawn, `[count]`.
+        """Cells that this run has not asked for, at most one of a class, `[count]`.
 
+        Rows are drawn uniformly, so that a class counts as often as it has rows.
         Once nothing is left, cells that were asked for fill the rest.
         """
         rng, size, classes = self.rngs[run], len(self.candidates), self.candidates.classes
@@ -258,30 +261,44 @@ def settings(
         known = ", ".join(strategy.presets) or "none"
         raise UnknownNameError(f"Presets of {strategy.name!r} are: {known}. Got {preset!r}.")
     config = strategy.Config() if preset is None else strategy.presets[preset]
-    known_fields = {field.name: field for field in fields(config)}
+    kinds = get_type_hints(type(config))
     values = {}
     for name, value in (changes or {}).items():
-        if name not in known_fields:
-            known = ", ".join(known_fields) or "none"
+        if name not in kinds:
+            known = ", ".join(kinds) or "none"
             raise UnknownNameError(f"Settings of {strategy.name!r} are: {known}. Got {name!r}.")
-        values[name] = _typed(name, value, getattr(config, name))
+        values[name] = _typed(name, value, kinds[name])
     return replace(config, **values)
 
 
-def _typed(name: str, value: Any, like: Any) -> Any:
-    """A value given as text, or read from JSON, as the kind of the value that it replaces."""
-    if isinstance(like, tuple):
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """A value, given as text, read from JSON or as it is, as what the field holds."""
+    options = get_args(kind) if get_origin(kind) is UnionType else (kind,)
+    for option in options:
+        try:
+            return _convert(value, option)
+        except (TypeError, ValueError, KeyError, OverflowError):
+            continue
+    words = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    words = words.replace("NoneType", "none")
+    raise ConfigError(f"`{name}` must be of type {words}. Got {value!r}.")
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    if get_origin(kind) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
-        kind = int if not like else type(like[0])
-        return tuple(_typed(name, part, kind()) for part in parts)
-    if not isinstance(value, str) or isinstance(like, str):
-        return value
-    try:
-        if isinstance(like, bool):
-            return {"true": True, "false": False}[value.lower()]
-        if like is None or isinstance(like, (int, float)):
-            number = float(value)
-            return int(number) if number == int(number) and not isinstance(like, float) else number
-    except (ValueError, KeyError, OverflowError):
-        pass
-    raise ConfigError(f"`{name}` must be of type {type(like).__name__}. Got {value!r}.")
+        return tuple(_convert(part, get_args(kind)[0]) for part in parts if part != "")
+    if kind is NoneType:
+        return {None: None, "none": None}[value]
+    if kind is bool:
+        return {True: True, False: False, "true": True, "false": False}[
+            value.lower() if isinstance(value, str) else value
+        ]
+    if kind in (int, float):
+        number = float(value)
+        if isinstance(value, bool) or not math.isfinite(number) or kind(number) != number:
+            raise ValueError
+        return kind(number)
+    if not isinstance(value, str):  # a name, or one of a few
+        raise TypeError
+    return value

@@ -218,7 +218,7 @@ class Bohb(Strategy):
 
     def learn(self, rows: np.ndarray, values: np.ndarray) -> None:
         if rows.shape[1] != 1 or (rows[:, 0] != self.asked).any():
-            return
+            return  # a user's own values, told to all runs alike
         level = np.full((self.runs, 1), self._place().level)
         self.answered = np.concatenate([self.answered, rows], 1)
         self.answers = np.concatenate([self.answers, values], 1)

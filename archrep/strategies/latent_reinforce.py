@@ -43,6 +43,9 @@ class LatentReinforceConfig(StrategyConfig):
     have deviations of .07 to .30, so that the unit noise of the paper leaves the cloud."""
     skip_nearest: bool = False
     """Take the second nearest cell, as the authors' script for NAS-Bench-201 does."""
+    copies: bool = False
+    """Walk to, and pay for, cells that compute the same as visited ones: the authors' code knows
+    rows, not what they are."""
 
     def __post_init__(self) -> None:
         self.check(
@@ -59,6 +62,10 @@ class LatentReinforceConfig(StrategyConfig):
             }
         )
 
+    @property
+    def charge_repeats(self) -> bool:
+        return self.copies
+
 
 _POLICY = ("weights", "first", "second", "steps")  # of the network and of Adam
 
@@ -73,9 +80,9 @@ class LatentReinforce(Strategy):
         "paper": LatentReinforceConfig(),
         "paper-nasbench201": LatentReinforceConfig(discount=0.4),
         # Returns are computed and then overwritten by the rewards; baselines as in the scripts.
-        "arch2vec-2020": LatentReinforceConfig(discount=0.0, baseline=0.95),
+        "arch2vec-2020": LatentReinforceConfig(discount=0.0, baseline=0.95, copies=True),
         "arch2vec-2020-nasbench201": LatentReinforceConfig(
-            discount=0.0, baseline=0.4, skip_nearest=True
+            discount=0.0, baseline=0.4, skip_nearest=True, copies=True
         ),
     }
     needs_features = True
@@ -94,9 +101,8 @@ class LatentReinforce(Strategy):
             "mean": (1, width),
         }
         size = sum(a * b for a, b in self._shapes.values())
-        bounds = (
-            1 / hidden**0.5
-        )  # as torch draws LSTM cells and, with as many inputs, linear layers
+        # As torch draws LSTM cells (but for their second bias) and linear layers of as many inputs.
+        bounds = 1 / hidden**0.5
         drawn = [rng.uniform(-bounds, bounds, size) for rng in self.rngs]
         padded = -(-size // 16) * 16  # whole vector registers, so that runs do not meet in one
         self.weights = np.zeros((self.runs, padded), np.float32)
@@ -110,6 +116,12 @@ class LatentReinforce(Strategy):
         self.start = np.array([rng.integers(len(self.candidates)) for rng in self.rngs])
         self.current = self.start.copy()
         self._take_start()
+
+    def take(self, run: int, rows: np.ndarray) -> None:
+        if self.config.copies:
+            self.taken[run, rows] = True
+        else:
+            super().take(run, rows)
 
     def _take_start(self) -> None:
         for run, row in enumerate(self.start.tolist()):

@@ -70,7 +70,7 @@ class LocalSearch(Strategy):
         return dict(zip(classes.tolist(), self.values[run].tolist(), strict=True))
 
     def learn(self, rows: np.ndarray, values: np.ndarray) -> None:
-        if self.rows.shape[1] <= self.config.initial:
+        if self.rows.shape[1] <= self.config.initial or (self.current < 0).any():
             self.current = self.best_rows()
             return
         for run, (row, value) in enumerate(zip(rows[:, -1].tolist(), values[:, -1], strict=True)):

@@ -8,10 +8,11 @@ from archrep.strategies.base import Strategy
 
 
 class RandomSearch(Strategy):
-    """Uniform over the candidates, each class once.
+    """Uniform over the candidates that were not asked for; a class is asked for once.
 
     Like arch2vec and unlike samplers of random matrices (Ying et al., 2019; ConfigSpace), which
-    favour small cells: it draws from the list of distinct cells.
+    favour small cells. A class of NAS-Bench-201 is the likelier the more cells of the table are in
+    it; on NAS-Bench-101 every cell is its own class.
     """
 
     name = "random"

@@ -211,7 +211,7 @@ class StructureGp(Strategy):
 
     def keep(self, chosen: np.ndarray) -> None:
         super().keep(chosen)
-        self._cross = self._cross[torch.from_numpy(chosen)]
+        self._cross = self._with_room(self._cross[torch.from_numpy(chosen)], self._cross.shape[1])
         pairs = zip(self._posteriors, chosen, strict=False)
         self._posteriors = [posterior for posterior, stays in pairs if stays]
 
@@ -235,14 +235,24 @@ class StructureGp(Strategy):
             return
         told = self.rows.shape[1]
         if told > self._cross.shape[1]:
-            grown = torch.empty(self.runs, told + told // 2, len(self.candidates))
-            grown[:, : self._filled] = self._cross[:, : self._filled]
-            self._cross = grown
+            self._cross = self._with_room(self._cross, told + told // 2)
+        # One row at a time: products round by their shape, and a resumed search adds many at once.
         for run in range(self.runs):
-            new = torch.from_numpy(self.rows[run, self._filled :])
-            self._cross[run, self._filled : told] = self._covariances(new)
+            for place in range(self._filled, told):
+                new = torch.from_numpy(self.rows[run, place : place + 1])
+                self._cross[run, place] = self._covariances(new)[0]
         self._filled = told
         self._posteriors = [self._posterior(run) for run in range(self.runs)]
+
+    def _with_room(self, cross: Tensor, told: int) -> Tensor:
+        """The covariances so far, `[R, told, N]`, each row beginning with a cache line.
+
+        Products round by how their factors lie in memory, and a resumed search must not differ.
+        """
+        size = len(self.candidates)
+        room = torch.empty(len(cross), told, -(-size // 16) * 16)[..., :size]
+        room[:, : self._filled] = cross[:, : self._filled]
+        return room
 
     def _covariances(self, rows: Tensor) -> Tensor:
         """Prior covariances of some cells with all candidates, `[n, N]` of float32."""

@@ -333,7 +333,9 @@ class SupervisedReinforce(_WithEncoder):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._parts = self.shape.parts | self._policy_parts
         encoder = self.shape.initial(self.rngs)
-        bound = self.config.policy_hidden**-0.5  # as torch draws LSTM cells
+        bound = (
+            self.config.policy_hidden**-0.5
+        )  # as torch draws LSTM cells, but for their second bias
         flat = []
         for name, shape in self._parts.items():
             part = encoder.get(name)

@@ -289,7 +289,9 @@ class PaidTable(PaidQueries):
                 cost = 0.0
             return Observation(position, accuracy, cost, repeat=False, epochs=epochs)
 
-        return (int(self._table.classes[position]), epochs), look_up
+        # Whoever pays for repeats does not know that other cells compute the same.
+        key = position if self.charge_repeats else int(self._table.classes[position])
+        return (key, epochs), look_up
 
     def _best_test(self, shown: list[Observation]) -> float | None:
         view = self._table.view(dataset=self._dataset, epochs=self._epochs)

@@ -265,3 +265,18 @@ class TestBadInput:
         monkeypatch.setitem(sys.modules, "optuna", None)
         with pytest.raises(ConfigError, match=r"pip install 'archrep\[optuna\]'"):
             import_module("archrep.adapters.optuna")
+
+
+def test_trials_side_by_side_get_cells_of_their_own_before_the_first_value():
+    repeats = SETTINGS["evolution"] | {"repeats": True}
+    study = study_of(make(settings=repeats))
+    assert len({study.ask().suggest_int("cell", 0, 15624) for _ in range(5)}) == 5
+
+
+def test_more_trials_at_a_time_than_cells_are_an_error():
+    few = Candidates(NB201, ALL.cells[[0, 5, 9]], np.array([0, 5, 9]), np.arange(3))
+    study = study_of(make("random", where=few))
+    for _ in range(3):
+        study.ask().suggest_int("cell", 0, 9)
+    with pytest.raises(SpaceError, match=r"Every cell|Nothing is left|no cell"):
+        study.ask().suggest_int("cell", 0, 9)

@@ -27,6 +27,15 @@ def run(strategy, steps):
     return strategy
 
 
+def test_values_of_ones_own_may_be_told_before_anything_is_asked():
+    for name in ("local-search", "evolution", "random"):
+        strategy = make(name)
+        rows = np.arange(0, 3000, 100)[None]
+        strategy.tell(rows, value_of(rows))
+        asked = strategy.ask().rows
+        assert asked[0, 0] not in rows
+
+
 class TestEvolution:
     def test_a_child_is_a_neighbour_of_the_best_of_all_members_drawn(self):
         # With many more draws than members, the parent is the best of those alive.

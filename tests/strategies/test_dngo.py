@@ -104,6 +104,11 @@ def test_settings_come_as_text_and_say_what_is_wrong():
         settings(get_strategy("dngo"), "papers")
     with pytest.raises(ConfigError, match="`batch` must be of type int. Got 'many'"):
         settings(get_strategy("dngo"), None, {"batch": "many"})
+    for wrong in ("2.5", 2.5, True, None):
+        with pytest.raises(ConfigError, match="`batch` must be of type int"):
+            settings(get_strategy("dngo"), None, {"batch": wrong})
+    assert settings(get_strategy("dngo"), "arch2vec-2020", {"best": "none"}).best is None
+    assert settings(get_strategy("bohb"), None, {"schedules": "12,200"}).schedules == (12, 200)
     with pytest.raises(ConfigError, match="`hidden` must be a positive multiple of 16. Got 20"):
         DngoConfig(hidden=20)
 

@@ -125,3 +125,13 @@ def test_goes_on_from_its_state(candidates):
 def test_impossible_settings_are_named():
     with pytest.raises(ConfigError, match="`discount` must lie in .0, 1.. Got 2"):
         LatentReinforceConfig(discount=2)
+
+
+def test_the_published_script_walks_to_copies_of_visited_cells(candidates):
+    for copies in (False, True):
+        config = LatentReinforceConfig(copies=copies)
+        strategy = LatentReinforce(candidates, seeds=[0], config=config)
+        rows = play(strategy, 250)[0]
+        assert len(set(rows.tolist())) == 250
+        assert (len(set(candidates.classes[rows].tolist())) == 250) != copies
+        assert strategy.config.charge_repeats == copies

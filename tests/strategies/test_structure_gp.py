@@ -10,6 +10,7 @@ from archrep.candidates import Candidates
 from archrep.cells import get_space
 from archrep.encodings import adjacency_encoding, function_encoding
 from archrep.errors import ConfigError
+from archrep.search import SearchConfig, prepare
 from archrep.strategies.structure_gp import StructureGp, StructureGpConfig, warp
 from archrep.tables import open_table
 
@@ -139,3 +140,24 @@ def test_transfer_needs_a_table_of_the_same_space():
     strategy.tell(np.arange(10)[None], np.arange(10.0)[None])
     with pytest.raises(ConfigError, match="`transfer` must be a table of .* 'digits' is of NAS-B"):
         strategy.ask()
+
+
+def test_a_resumed_search_has_the_same_posterior_to_the_bit(candidates, score):
+    live = StructureGp(candidates, seeds=[0, 1])
+    play(live, score, 40)
+    live.keep(np.array([True, True]))
+    resumed = StructureGp(candidates, seeds=[0, 1])
+    resumed.load_state(live.state())
+    live._fit()
+    resumed._fit()
+    for ours, theirs in zip(live._posteriors, resumed._posteriors, strict=True):
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
+
+
+def test_transfer_from_the_table_that_is_searched_is_refused():
+    config = SearchConfig(
+        table="digits", strategy="archrep", settings={"transfer": "digits"}, queries=5
+    )
+    with pytest.raises(ConfigError, match="known beforehand"):
+        prepare(config)

@@ -12,7 +12,7 @@ from archrep.errors import (
     UnknownNameError,
     UnmeasuredError,
 )
-from archrep.tables import PROTOCOLS, Column, Measure, Table, TableData
+from archrep.tables import PROTOCOLS, Column, Measure, Table, TableData, open_table
 
 SPACE = get_space("nasbench201")
 
@@ -58,6 +58,23 @@ def test_the_search_sees_no_test_accuracy(table):
         *("query", "report", "queries", "seconds", "history", "spent", "space", "measured"),
         *("protocol", "seed", "max_queries", "max_seconds", "charge_repeats"),
     }
+
+
+def test_who_pays_for_repeats_is_answered_for_the_very_cell():
+    table = open_table("digits")
+    accuracies = table.column("valid_accuracy").copy()
+    twin = int(np.flatnonzero(table.classes != np.arange(len(table)))[0])
+    first = int(table.classes[twin])
+    accuracies[twin] = accuracies[first] / 2  # the table itself has one figure for both
+    about = Measure(metric="valid_accuracy", seed="mean", dataset="digits", epochs=1)
+    made_up = info(name="made-up", space="nasbench201", dataset="digits", epochs=1)
+    table = Table(TableData.of(made_up, [Column(about, accuracies)], rows=np.arange(len(table))))
+    knows, repeats = (table.paid(charge_repeats=flag) for flag in (False, True))
+    for paid in (knows, repeats):
+        paid.query(first)
+    assert knows.query(twin).valid_accuracy == accuracies[first]
+    assert repeats.query(twin).valid_accuracy == accuracies[twin]
+    assert (knows.queries, repeats.queries) == (1, 2)
 
 
 def test_mean_shows_the_mean_and_reports_the_test_of_the_incumbent(table):
