@@ -3,6 +3,7 @@
 Question: what do embeddings, raw encodings and structure tell a predictor (Figure 2 of arch2vec),
           and how well do predictors rank cells from few labels?
 Command:  python benchmarks/predictors.py                    (both studies, then the tables)
+          python benchmarks/predictors.py --studies labels --tables nasbench201 --labels 78 156
           python benchmarks/predictors.py --only-print
 Time:     an hour on one core; most of it at 4,236 labels.
 
@@ -263,6 +264,19 @@ def study(data: Data, vectors: dict, about: dict, labels: int, draws: int, least
     return records
 
 
+def collect(path: Path, records: list[dict], found: list[dict]) -> list[dict]:
+    """Write all records, those found in place of older ones of the same setting."""
+
+    def key(record: dict) -> tuple:
+        names = ("study", "table", "predictor", "encoding", "labels", "draws")
+        return tuple(record[name] for name in names)
+
+    new = {key(record) for record in found}
+    records = [record for record in records if key(record) not in new] + found
+    write_json(path, records)
+    return records
+
+
 def spread(values: list[float], digits: int) -> str:
     """Mean and standard deviation over draws."""
     return f"{statistics.fmean(values):.{digits}f} ± {statistics.pstdev(values):.{digits}f}"
@@ -316,6 +330,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10, help="label draws of the predictor table")
     parser.add_argument("--figure-draws", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--studies", nargs="+", default=["figure2", "labels"])
+    parser.add_argument("--tables", nargs="+", default=list(LABELS), help="only these")
+    parser.add_argument("--labels", nargs="+", type=int, help="only these numbers of labels")
     parser.add_argument("--encoding", nargs="+", default=[], metavar="NAME=RUN")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true", help="few cells, labels and draws: a test")
@@ -327,9 +343,10 @@ def main() -> None:
     extra = {name: Path(run) for name, _, run in (text.partition("=") for text in args.encoding)}
     cells = 400 if args.quick else None
     draws = 2 if args.quick else args.draws
-    kept = json.loads(args.out.read_text()) if args.out.exists() else []
-    records = [r for r in kept if r["study"] not in args.studies]
-    for name, counts in LABELS.items():
+    records = json.loads(args.out.read_text()) if args.out.exists() else []
+    for name, counts in ((name, LABELS[name]) for name in args.tables):
+        if args.labels:
+            counts = [count for count in counts if count in args.labels]
         data = load(name, cells)
         vectors = encodings(data, extra)
         if name == "nasbench101" and "figure2" in args.studies:
@@ -337,13 +354,13 @@ def main() -> None:
             learned = {"supervised": supervised_embeddings(data, searches, queries)}
             for repeats in [2] if args.quick else args.figure_draws:
                 about = {"study": "figure2", "table": name}
-                records += study(data, vectors | learned, about, FIGURE_LABELS, repeats, 0.8)
-                write_json(args.out, records)
+                found = study(data, vectors | learned, about, FIGURE_LABELS, repeats, 0.8)
+                records = collect(args.out, records, found)
         for labels in counts[:1] if args.quick else counts:
             if "labels" in args.studies:
                 about = {"study": "labels", "table": name}
-                records += study(data, vectors, about, labels, draws, -np.inf)
-                write_json(args.out, records)
+                found = study(data, vectors, about, labels, draws, -np.inf)
+                records = collect(args.out, records, found)
     print_tables(records)
 
 
