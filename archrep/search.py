@@ -480,13 +480,17 @@ def search(
         The summary.
 
     Raises:
-        ArchrepError: The table, the encoding or the strategy cannot be used together.
+        ArchrepError: The table, the encoding or the strategy cannot be used together; or `workers`
+            or `block` is not positive.
         RunError: `out` holds another search, or this one without `resume`; another process is
             writing it; or the cluster cannot be reached, or was lost.
     """
     from archrep.cluster import connected
     from archrep.devices import environment, resolve_device
 
+    for name, value in (("workers", workers), ("block", block)):
+        if value is not None and value < 1:
+            raise ConfigError(f"`{name}` must be at least 1. Got {value}.")
     job = config if isinstance(config, Job) else prepare(config)
     folder = Path(out)
     # The cluster first, so that one that cannot be reached leaves no run directory behind.

@@ -228,6 +228,12 @@ class TestRunDirectory:
         with pytest.raises(RunError, match="holds another search: `queries` 18 there, 19 asked"):
             search(config_of(table, "random", runs=2, queries=19), out=tmp_path, resume=True)
 
+    def test_no_workers_and_empty_blocks_are_refused(self, table, tmp_path):
+        for wrong in ({"workers": 0}, {"block": 0}):
+            with pytest.raises(ConfigError, match="must be at least 1. Got 0"):
+                search(config_of(table, "random"), out=tmp_path / "s", **wrong)
+        assert not (tmp_path / "s").exists()
+
     def test_other_vectors_under_the_same_name_are_another_search(self, table, tmp_path):
         config = config_of(table, "dngo", runs=2, encoding="adjacency")
         job = prepare(config)
