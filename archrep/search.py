@@ -127,12 +127,14 @@ class Job:
         table: Where queries are answered.
         candidates: What may be proposed.
         device: Where models are computed.
+        file_rows: Rows of the candidates in the embeddings file that they come from, ascending.
     """
 
     config: SearchConfig
     table: Table | Nasbench301Surrogate
     candidates: Candidates
     device: str = "cpu"
+    file_rows: np.ndarray | None = None
 
     @property
     def strategy(self) -> type[Strategy]:
@@ -175,9 +177,15 @@ class Job:
         return self.candidates.cells[row] if positions is None else int(positions[row])
 
     def position(self, row: int) -> int:
-        """Name of a candidate in a trace: its position in the table, or its row without one."""
+        """Name of a candidate in a trace: its position in the table or the embeddings file."""
         positions = self.candidates.positions
+        if positions is None:
+            positions = self.file_rows
         return row if positions is None else int(positions[row])
+
+    def row(self, position: int) -> int:
+        """The candidate of that name where there is no table."""
+        return position if self.file_rows is None else int(self.file_rows.searchsorted(position))
 
 
 class Block:
@@ -294,7 +302,7 @@ class Block:
                     cell = (
                         row[2]
                         if self.job.candidates.positions is not None
-                        else self.job.cell(row[2])
+                        else self.job.cell(self.job.row(row[2]))
                     )
                     self.paid[run].query(cell, epochs=row[5] or None)
             going = np.isin(np.arange(len(self.seeds)), arrays["active"])
@@ -403,7 +411,7 @@ def prepare(
     """
     from archrep.encodings import encode
 
-    table = open_table(config.table)
+    table, file_rows = open_table(config.table), None
     strategy = get_strategy(config.strategy)
     if isinstance(table, Table):
         table.setting(config.dataset, config.report_epochs)
@@ -439,16 +447,18 @@ def prepare(
         stored = EmbeddingTable.load(path / "embeddings.safetensors" if path.is_dir() else path)
         if stored.space != table.space.name:
             raise RunError(f"Expected embeddings of {table.space.title} in {path}.")
-        candidates = Candidates.of_cells(table.space, stored.cells).with_features(
-            stored.embeddings, path.name
-        )
+        file_rows = np.flatnonzero(table.answers(stored.cells))
+        if not len(file_rows):
+            raise ConfigError(f"Expected cells that {table.info.title} knows in {path}. Got none.")
+        candidates = Candidates.of_cells(table.space, stored.cells[file_rows])
+        candidates = candidates.with_features(stored.embeddings[file_rows], path.name)
     # The embeddings file of a surrogate's candidates is their encoding, unless another is named.
     encoding = config.encoding or strategy.default_encoding
     if config.encoding is None and candidates.features is not None and encoding == "archrep":
         encoding = ""
     if strategy.needs_features and encoding:
         candidates = encode(candidates, encoding)
-    return Job(config, table, candidates, device)
+    return Job(config, table, candidates, device, file_rows)
 
 
 def search(

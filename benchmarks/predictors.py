@@ -11,7 +11,7 @@ Needs the tables nasbench101 and nasbench201, and for the rows of arch2vec's own
 `archrep pretrain SPACE --preset arch2vec-2020 --seed 1 --no-map --out RUN` with the run directory
 RUN runs/embeddings/SPACE-arch2vec-2020; an encoding that is not there is left out.
 `--encoding NAME=RUN` adds the embeddings of any run. The rows "supervised" are over embeddings that
-ten supervised searches of 400 queries learned; those labels come on top of the 250.
+three supervised searches of 400 queries learned; those labels come on top of the 250.
 Figures are collected in benchmarks/results/predictors.json.
 
 What differs from the publications. Figure 2: the paper predicts test accuracies (mean of three) of
@@ -350,7 +350,7 @@ def main() -> None:
         data = load(name, cells)
         vectors = encodings(data, extra)
         if name == "nasbench101" and "figure2" in args.studies:
-            searches, queries = (1, 30) if args.quick else (10, 400)
+            searches, queries = (1, 30) if args.quick else (3, 400)
             learned = {"supervised": supervised_embeddings(data, searches, queries)}
             for repeats in [2] if args.quick else args.figure_draws:
                 about = {"study": "figure2", "table": name}

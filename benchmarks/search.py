@@ -28,8 +28,10 @@ from pathlib import Path
 
 import numpy as np
 
+from archrep.cells import get_space
 from archrep.cli.progress import Display
 from archrep.comparison import Curve
+from archrep.embeddings import EmbeddingTable, load_encoder
 from archrep.files import write_json
 from archrep.search import SearchConfig, prepare, search
 
@@ -214,14 +216,24 @@ def nasbench101() -> Iterator[Row]:
 
 def darts() -> Iterator[Row]:
     """DARTS space: 100 queries of the NAS-Bench-301 surrogate over 600,000 embedded cells."""
-    where = Path("runs/embeddings/darts")
+    where = Path("runs/embeddings/darts-600000.safetensors")
     for label, changes in {
         "random search": {"strategy": "random"},
         "arch2vec-RL": {"strategy": "latent-reinforce", "preset": "paper"},
         "arch2vec-BO": {"strategy": "dngo", "preset": "paper"},
+        "BO over adjacency": {"strategy": "dngo", "preset": "paper", "encoding": "adjacency"},
     }.items():
         config = SearchConfig(**{"table": "nasbench301", "queries": 100, "runs": 50} | changes)
         yield Row(label, config, candidates=where)
+
+
+def embed_darts(path: Path) -> None:
+    """600,000 cells without `none`, which the surrogate does not know, as archrep embeds them."""
+    space = get_space("darts")
+    cells = space.sample_array(1_900_000, seed=0)
+    cells = cells[np.flatnonzero((cells.ops != space.ops.index("none")).all(1))[:600_000]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    EmbeddingTable(load_encoder("darts").embed(cells), cells, "darts").save(path)
 
 
 def digits() -> Iterator[Row]:
@@ -303,6 +315,8 @@ def run(row: Row, folder: Path, workers: int | None) -> dict:
     print(f"== {row.label}: {out}", file=sys.stderr)
     if (out / "summary.json").exists():
         return json.loads((out / "summary.json").read_text())
+    if row.candidates is not None and not row.candidates.exists():
+        embed_darts(row.candidates)
     with Display() as display:
         return search(
             prepare(config, embeddings=row.candidates),

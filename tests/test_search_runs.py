@@ -469,7 +469,15 @@ def test_the_encoding_of_a_search_among_embedded_cells_is_the_one_asked_for(tmp_
         config = SearchConfig(
             table=str(surrogate), strategy=strategy, encoding=asked, runs=1, queries=5
         )
-        return prepare(config, embeddings=tmp_path / "mine.safetensors").candidates.encoding
+        job = prepare(config, embeddings=tmp_path / "mine.safetensors")
+        known = np.flatnonzero((cells.ops != get_space("darts").ops.index("none")).all(1))
+        assert 0 < len(known) < 30
+        assert [job.position(row) for row in range(len(job.candidates))] == known.tolist()
+        assert [job.row(position) for position in known] == list(range(len(known)))
+        traces, failed = run_block(job, [0])
+        assert not failed
+        assert set(traces.position.tolist()) <= set(known.tolist())
+        return job.candidates.encoding
 
     assert encoding("dngo") == "mine.safetensors"
     assert encoding("dngo", "adjacency") == "adjacency"

@@ -268,6 +268,10 @@ class Nasbench301Surrogate:
         accuracy, seconds = self._predict(np.concatenate(halves, 1), epochs)
         return {"valid_accuracy": accuracy, "train_seconds": seconds}
 
+    def answers(self, cells: CellArray) -> np.ndarray:
+        """Which cells it was made for, `[N]` of bool: those without the operation `none`."""
+        return (cells.ops != self.space.ops.index("none")).all(1)
+
     def predict(
         self,
         normal: CellArray,
