@@ -450,7 +450,9 @@ def print_table(entries: list[dict]) -> None:
 
 
 def spread(entry: dict, name: str) -> str:
-    """Mean ± standard deviation over runs, percent."""
+    """Mean ± standard deviation over runs, percent; of a surrogate what the search saw."""
+    if name == "valid_accuracy" and f"{name}_mean" not in entry:
+        name = "seen_valid_accuracy"
     if f"{name}_mean" not in entry:
         return "-"
     return f"{100 * entry[f'{name}_mean']:.2f} ± {100 * entry[f'{name}_sd']:.2f}"
@@ -460,8 +462,8 @@ def at(after: dict | None) -> str:
     """Test accuracy after so many queries, or the validation accuracy of a table without any."""
     if not after:
         return "-"
-    name = "test_accuracy" if "test_accuracy_mean" in after else "valid_accuracy"
-    return f"{100 * after[f'{name}_mean']:.2f}" if f"{name}_mean" in after else "-"
+    names = ("test_accuracy_mean", "valid_accuracy_mean", "seen_valid_accuracy_mean")
+    return next((f"{100 * after[name]:.2f}" for name in names if name in after), "-")
 
 
 def reached(needed: dict, runs: int) -> str:

@@ -41,6 +41,7 @@ class LocalSearch(Strategy):
         )  # cell whose neighbours are tried; -1 before the first
         self.asked = np.full(self.runs, -1)
         self.begins = np.zeros(self.runs, bool)  # whether the cell asked for begins a climb
+        self._told: list[dict[int, float]] = [{} for _ in range(self.runs)]  # values by class
 
     def propose(self) -> np.ndarray:
         if self.rows.shape[1] < self.config.initial:
@@ -51,7 +52,7 @@ class LocalSearch(Strategy):
 
     def _next(self, run: int) -> int:
         self.begins[run] = False
-        told = self._told(run)
+        told = self._told[run]
         while True:
             near = self.candidates.neighbours(self.current[run : run + 1])[0]
             classes = self.candidates.classes[near]
@@ -65,16 +66,27 @@ class LocalSearch(Strategy):
             self.begins[run] = True
             return int(self.random_untaken(run, 1)[0])
 
-    def _told(self, run: int) -> dict[int, float]:
-        classes = self.candidates.classes[self.rows[run]]
-        return dict(zip(classes.tolist(), self.values[run].tolist(), strict=True))
+    def keep(self, chosen: np.ndarray) -> None:
+        super().keep(chosen)
+        self._told = [told for told, stays in zip(self._told, chosen, strict=True) if stays]
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        super().load_state(state)
+        self._remember(self.rows, self.values)
+
+    def _remember(self, rows: np.ndarray, values: np.ndarray) -> None:
+        for told, labels, scores in zip(
+            self._told, self.candidates.classes[rows].tolist(), values.tolist(), strict=True
+        ):
+            told.update(zip(labels, scores, strict=True))
 
     def learn(self, rows: np.ndarray, values: np.ndarray) -> None:
+        self._remember(rows, values)
         if self.rows.shape[1] <= self.config.initial or (self.current < 0).any():
             self.current = self.best_rows()
             return
         for run, (row, value) in enumerate(zip(rows[:, -1].tolist(), values[:, -1], strict=True)):
-            told = self._told(run)
+            told = self._told[run]
             begins = self.begins[run] and row == self.asked[run]
             if begins or value > told[int(self.candidates.classes[self.current[run]])]:
                 self.current[run] = row
