@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from archrep.tables.base import Table
 
 
-COMPUTED = ("archrep", "adjacency", "path", "function")
-"""Encodings that come with the package."""
-
-
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """N cells of a search space.
@@ -155,10 +151,12 @@ class Candidates:
 
         Vectors that are computed here are left out: they may round differently elsewhere.
         """
+        from archrep.encodings import RAW_ENCODINGS
+
         digest = hashlib.sha256(self.cells.colour_hash().tobytes())
         digest.update(self.classes.astype(np.int64).tobytes())
         digest.update(self.encoding.encode())
-        if self.features is not None and self.encoding not in COMPUTED:
+        if self.features is not None and self.encoding not in ("archrep", *RAW_ENCODINGS):
             digest.update(self.features.tobytes())
         return digest.hexdigest()
 

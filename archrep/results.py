@@ -88,7 +88,10 @@ class Traces:
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         table = pyarrow.table(columns).replace_schema_metadata({"archrep": json.dumps(about)})
         write_atomically(
-            path, lambda temporary: parquet.write_table(table, temporary, compression="zstd")
+            path,
+            lambda temporary: parquet.write_table(
+                table, temporary, compression="zstd", write_page_checksum=True
+            ),
         )
 
     @classmethod
@@ -102,7 +105,7 @@ class Traces:
         from pyarrow import parquet
 
         try:
-            table = parquet.read_table(path)
+            table = parquet.read_table(path, page_checksum_verification=True)
             about = json.loads((table.schema.metadata or {})[b"archrep"])
             return cls(**{f.name: table[f.name].to_numpy() for f in fields(cls)}), about
         except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:

@@ -511,13 +511,14 @@ def search(
         seeds = range(job.config.seed, job.config.seed + job.config.runs)
         blocks = [list(seeds[at : at + size]) for at in range(0, len(seeds), size)]
         files = [folder / f"block-{seeds[0]}-{seeds[-1]}.parquet" for seeds in blocks]
+        _check_blocks(folder, files, blocks, job)
         todo = [n for n, file in enumerate(files) if not file.exists()]
         calls: list[_Call] = [(n, blocks[n], str(_checkpoint(files[n]))) for n in todo]
         clock = _Clock(job.config, [blocks[n] for n in range(len(blocks)) if n not in todo], report)
         started, cpu_seconds = time.perf_counter(), 0.0
         with clock.watching(folder):
             for n, traces, failed, seconds in _spread(client, job, calls, workers):
-                traces.save(files[n], {"failed": failed})
+                traces.save(files[n], {"failed": failed, "search": _record(job)})
                 cpu_seconds += seconds
                 for leftover in (
                     _checkpoint(files[n]),
@@ -569,7 +570,8 @@ def _spread(
         yield from spread(client, _numbered_there, job, calls)
         return
     pool = joblib.Parallel(
-        n_jobs=workers or (1 if job.device == "cuda" else -1 if local else None),
+        n_jobs=min(workers or 0, len(calls))
+        or (1 if job.device == "cuda" else -1 if local else None),
         return_as="generator_unordered",
         batch_size=1,
         mmap_mode="c",  # large arrays are shared; torch warns of those that cannot be written
@@ -645,23 +647,62 @@ def describe(traces: Traces, job: Job) -> tuple[Traces, dict[str, Any]]:
     return traces, about | figures
 
 
+def _record(job: Job) -> dict[str, Any]:
+    """Everything that decides the result, as JSON gives it back."""
+    # What names and paths of the configuration lead to may change.
+    inputs = {"table_sha256": job.table.sha256, "candidates_sha256": job.candidates.sha256}
+    return dict(json.loads(json.dumps(job.config.to_dict() | inputs)))
+
+
+def _check_blocks(folder: Path, files: list[Path], blocks: list[list[int]], job: Job) -> None:
+    """Refuse finished blocks of another search or size; those in which all runs failed go.
+
+    Raises:
+        RunError: One of them does not belong here; nothing is deleted then.
+    """
+    stray = sorted({*folder.glob("block-*.parquet")} - {*files})
+    if stray:
+        raise RunError(
+            f"Expected blocks of {len(blocks[0])} runs in {folder}. Got {stray[0].name}: pass the "
+            "`--block` that the search was begun with."
+        )
+    failed = []
+    for file, seeds in zip(files, blocks, strict=True):
+        if not file.exists():
+            continue
+        traces, about = Traces.load(file)
+        known = {*traces.runs.tolist(), *map(int, about.get("failed", ()))}
+        if about.get("search") != _record(job) or known != {*seeds}:
+            raise RunError(
+                f"Expected runs {seeds[0]} to {seeds[-1]} of this search in {file}. Got those of "
+                "another; delete it, and they begin anew."
+            )
+        if not len(traces):
+            failed.append(file)
+    for file in failed:
+        file.unlink()
+
+
 def _begin(folder: Path, job: Job, *, resume: bool) -> dict[str, Any] | None:
     """Make the run directory ready; the summary of a finished search that is to be resumed."""
-    file, record = folder / "config.json", json.loads(json.dumps(job.config.to_dict()))
-    # What names and paths of the configuration lead to may change.
-    record |= {"table_sha256": job.table.sha256, "candidates_sha256": job.candidates.sha256}
+    from archrep.comparison import load_finished
+
+    file, record = folder / "config.json", _record(job)
     if not file.exists():
-        if any(folder.glob("block-*")) or (folder / "summary.json").exists():
+        parts = (*folder.glob("block-*"), folder / "summary.json", folder / "traces.parquet")
+        if any(part.exists() for part in parts):
             raise RunError(
                 f"{folder} holds files of a search but no config.json. Pass another `--out`."
             )
         write_json(file, record)
         return None
     stored = read_json(file, "a search's configuration")
+    if not isinstance(stored, dict):
+        raise RunError(f"Expected a search's configuration in {file}. Got {stored!r:.60}.")
     differing = [
         f"`{name}` {stored.get(name)!r} there, {value!r} asked"
         for name, value in record.items()
-        if not isinstance(stored, dict) or stored.get(name) != value
+        if stored.get(name) != value
     ]
     if differing:
         raise RunError(
@@ -675,7 +716,7 @@ def _begin(folder: Path, job: Job, *, resume: bool) -> dict[str, Any] | None:
             + ("read it" if finished else "go on with it")
             + ", or another `--out`."
         )
-    return read_json(folder / "summary.json", "a search's summary") if finished else None
+    return load_finished(folder).summary if finished else None
 
 
 class _Clock:

@@ -228,6 +228,90 @@ class TestRunDirectory:
         with pytest.raises(RunError, match="holds another search: `queries` 18 there, 19 asked"):
             search(config_of(table, "random", runs=2, queries=19), out=tmp_path, resume=True)
 
+    def interrupted(self, table, tmp_path, monkeypatch):
+        """A search of two blocks, of which the first is finished."""
+        config, whole = config_of(table, "random", runs=4), Traces.save
+        saves = []
+
+        def save(self, path, about):
+            if saves:
+                raise RunError("Could not write: No space left on device.")
+            saves.append(path)
+            whole(self, path, about)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Traces, "save", save)
+            with pytest.raises(RunError, match="No space"):
+                search(config, out=tmp_path, workers=1, block=2)
+        return config, saves[0]
+
+    def test_a_block_of_another_search_is_refused(self, table, tmp_path, monkeypatch):
+        config, block = self.interrupted(table, tmp_path / "a", monkeypatch)
+        other = replace(config, strategy="local-search")
+        search(other, out=tmp_path / "b", workers=1)
+        mine, about = Traces.load(block)
+        foreign, _ = Traces.load(tmp_path / "b" / "traces.parquet")
+        for traces, claims in ((foreign, about), (mine, about | {"search": {}})):
+            traces.save(block, claims)
+            with pytest.raises(RunError, match=r"Expected runs . to . of this search.*delete it"):
+                search(config, out=tmp_path / "a", workers=1, block=2, resume=True)
+        mine.save(block, about)
+        search(config, out=tmp_path / "a", workers=1, block=2, resume=True)
+        search(config, out=tmp_path / "c", workers=1)
+        assert_same(
+            Traces.load(tmp_path / "a" / "traces.parquet")[0],
+            Traces.load(tmp_path / "c" / "traces.parquet")[0],
+        )
+
+    def test_another_size_of_blocks_is_refused_on_resume(self, table, tmp_path, monkeypatch):
+        config, _ = self.interrupted(table, tmp_path, monkeypatch)
+        with pytest.raises(RunError, match="pass the `--block` that the search was begun with"):
+            search(config, out=tmp_path, workers=1, block=3, resume=True)
+
+    def test_runs_that_all_failed_are_tried_again(self, table, tmp_path, monkeypatch):
+        config = config_of(table, "random", runs=2)
+        with monkeypatch.context() as patch:
+            patch.setattr(STRATEGIES["random"], "propose", lambda self: 1 / 0)
+            with pytest.raises(RunError, match="All runs failed"):
+                search(config, out=tmp_path, workers=1)
+        assert search(config, out=tmp_path, workers=1, resume=True)["runs"] == 2
+
+    def test_a_users_own_file_is_not_overwritten(self, table, tmp_path):
+        (tmp_path / "traces.parquet").write_text("mine")
+        with pytest.raises(RunError, match="no config.json"):
+            search(config_of(table, "random"), out=tmp_path, workers=1)
+        assert (tmp_path / "traces.parquet").read_text() == "mine"
+
+    @pytest.mark.parametrize("damaged", ["config.json", "summary.json", "traces.parquet"])
+    def test_a_damaged_finished_search_is_not_called_finished(self, damaged, table, tmp_path):
+        config = config_of(table, "random", runs=2)
+        search(config, out=tmp_path, workers=1)
+        for content in ("[]", "null", "3", '{"a": 1}', "{}", "no such thing"):
+            (tmp_path / damaged).write_text(content)
+            with pytest.raises(RunError):
+                search(config, out=tmp_path, workers=1, resume=True)
+        (tmp_path / damaged).unlink()
+        if damaged == "traces.parquet":
+            with pytest.raises(RunError, match="Expected the traces of searches in"):
+                search(config, out=tmp_path, workers=1, resume=True)
+
+    def test_flipped_bits_of_traces_are_noticed(self, table, tmp_path):
+        search(config_of(table, "random", runs=2), out=tmp_path, workers=1)
+        path = tmp_path / "traces.parquet"
+        content, whole = path.read_bytes(), Traces.load(path)[0]
+        rng, noticed = np.random.default_rng(0), 0
+        for _ in range(200):
+            changed = bytearray(content)
+            changed[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+            path.write_bytes(changed)
+            try:
+                loaded, _ = Traces.load(path)
+            except RunError:
+                noticed += 1
+            else:  # a byte that says nothing, such as a statistic of the footer
+                assert_same(loaded, whole)
+        assert noticed > 50
+
     def test_no_workers_and_empty_blocks_are_refused(self, table, tmp_path):
         for wrong in ({"workers": 0}, {"block": 0}):
             with pytest.raises(ConfigError, match="must be at least 1. Got 0"):

@@ -113,7 +113,9 @@ def test_equal_values_are_no_reason_to_ask_again(embedded):
 def test_raw_encodings_work_as_well():
     cells = NB201.enumerate()
     plain = Candidates(NB201, cells, np.arange(NB201.size), np.arange(NB201.size))
-    run(Nao(encode(plain, "adjacency"), seeds=[0], config=QUICK), 2)
+    strategy = run(Nao(encode(plain, "adjacency"), seeds=[0], config=QUICK), 2)
+    told = strategy.rows[0].tolist()
+    assert len(set(told)) == len(told) > QUICK.initial
 
 
 def test_the_decoder_of_another_encoding_is_refused(embedded):
