@@ -5,6 +5,7 @@ Question: what does a strategy find with so many queries, over hundreds of seeds
 Command:  python benchmarks/search.py table3              (one experiment; `--list` names all)
           python benchmarks/search.py table3 --only-print
           python benchmarks/search.py queries --strategies archrep local-search --runs 50
+          python benchmarks/search.py nasbench101 --rows "BO over adjacency"
           python benchmarks/search.py nasbench101 --plot figure6.png --published CURVES.csv
 Time:     see `--list`; two cores. A run that was cut off goes on where it stood.
 
@@ -254,6 +255,7 @@ def main() -> None:
     parser.add_argument("experiment", nargs="?", choices=list(EXPERIMENTS))
     parser.add_argument("--list", action="store_true", help="name the experiments")
     parser.add_argument("--only-print", action="store_true", help="print what was collected")
+    parser.add_argument("--rows", nargs="+", help="only these, named as the table names them")
     parser.add_argument("--strategies", nargs="+", help="only these")
     parser.add_argument("--datasets", nargs="+", help="only these")
     parser.add_argument("--runs", type=int, help="seeds of a row; by default 500")
@@ -270,6 +272,8 @@ def main() -> None:
         return
     results = args.results / f"search_{args.experiment}.json"
     rows = list(chosen(EXPERIMENTS[args.experiment](), args))
+    if not rows:
+        sys.exit(f"No row of {args.experiment} is left by --rows, --strategies and --datasets.")
     for row in () if args.only_print else rows:
         collect(results, row, run(row, args.out, args.workers))
     print_table(json.loads(results.read_text()) if results.exists() else [])
@@ -285,6 +289,8 @@ def chosen(rows: Iterator[Row], args: argparse.Namespace) -> Iterator[Row]:
     """The rows that the command line leaves, with its seeds and queries."""
     for row in rows:
         config = row.config
+        if args.rows and row.label not in args.rows:
+            continue
         if args.strategies and config.strategy not in args.strategies:
             continue
         if args.datasets and config.dataset not in args.datasets:
