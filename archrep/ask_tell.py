@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,7 +21,7 @@ from archrep.cells.cell import Cell
 from archrep.cells.registry import get_space
 from archrep.cells.space import Space
 from archrep.errors import CellError, ConfigError, RunError, ShapeError, SpaceError
-from archrep.files import make_folder, write_atomically
+from archrep.files import make_folder, read_arrays, write_arrays
 from archrep.strategies import Strategy, get_strategy
 from archrep.strategies import settings as settings_of
 from archrep.strategies.base import StrategyConfig
@@ -32,11 +30,8 @@ from archrep.tables.base import Table
 STALLED = 2_000
 """Batches of known cells in a row after which a strategy is taken to have nothing to ask."""
 
-_DAMAGED = (
-    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
-    *(ValueError, LookupError, TypeError, AttributeError),
-)
-"""What reading a damaged archive, or parts of the wrong kind, raises."""
+_NOT_OURS = (ValueError, LookupError, TypeError, AttributeError)
+"""What an archive with parts of another kind raises."""
 
 Direction = Literal["maximize", "minimize"]
 
@@ -83,7 +78,7 @@ class Search:
             enumerated), a table (its measured cells), or `Candidates`.
         direction: `"maximize"` or `"minimize"` the values.
         encoding: What a model sees of a cell, see `archrep.encodings.encode`; `None` for the
-            strategy's. Strategies without a model do without.
+            strategy's.
         preset: Named settings; `None` for the defaults.
         settings: Settings that differ from those.
         seed: Equal seeds and values give equal searches.
@@ -93,7 +88,7 @@ class Search:
 
     Raises:
         UnknownNameError: No such strategy, space, preset, setting or encoding.
-        ConfigError: A setting is impossible.
+        ConfigError: An argument or a setting is impossible.
         RunError: `state` is damaged, or of another search.
 
     Example:
@@ -117,19 +112,27 @@ class Search:
         state: str | Path | None = None,
         device: str = "cpu",
     ) -> None:
-        if direction not in ("maximize", "minimize"):
-            raise ConfigError(f"`direction` must be maximize or minimize. Got {direction!r}.")
+        _check_arguments(strategy, direction, encoding, preset, settings, seed, state)
         kind = get_strategy(strategy) if isinstance(strategy, str) else strategy
+        if encoding is not None and not kind.needs_features:
+            raise ConfigError(
+                f"{kind.name!r} has no model that would see an encoding. Got `encoding` "
+                f"{str(encoding)!r}; leave it out."
+            )
         config = settings_of(kind, preset, settings)
         candidates = _candidates(where)
         if kind.needs_features and (candidates.features is None or encoding is not None):
             from archrep.encodings import encode
 
             candidates = encode(candidates, encoding or kind.default_encoding)
+        if device != "cpu":  # torch is not needed otherwise
+            from archrep.devices import resolve_device
+
+            device = resolve_device(device).type
         self.candidates, self.direction, self.seed, self.device = (
             candidates,
             direction,
-            seed,
+            int(seed),
             device,
         )
         self.history: list[Told] = []
@@ -162,8 +165,7 @@ class Search:
             ConfigError: `n` is not positive.
             SpaceError: Nothing is left: the strategy proposes nothing but cells with known values.
         """
-        if n < 1:
-            raise ConfigError(f"`n` must be at least 1. Got {n}.")
+        _check_count("n", n)
         asked, self._again = self._again[:n], self._again[n:]
         if len(asked) < n:
             asked += self._hand_out(n - len(asked))
@@ -178,13 +180,11 @@ class Search:
 
         Raises:
             CellError: It is not legal, or not among the candidates.
-            ShapeError: The value is not finite. Of a failed training, tell the worst value that
-                you would accept as an answer.
+            ShapeError: The value is not a finite number. Of a failed training, tell the worst value
+                that you would accept as an answer.
             RunError: Another process has written the state file, or it cannot be written.
         """
-        value = float(value)
-        if not np.isfinite(value):
-            raise ShapeError(f"`value` must be finite. Got {value}.")
+        value = _finite(value)
         row = self.row(cell)
         if self._file is not None and _stamp(self._file) != self._stamp:
             raise RunError(
@@ -228,9 +228,9 @@ class Search:
 
         Raises:
             ConfigError: `budget` is not positive.
+            ShapeError: The objective returned what is not a finite number.
         """
-        if budget < 1:
-            raise ConfigError(f"`budget` must be at least 1. Got {budget}.")
+        _check_count("budget", budget)
         callbacks = list(callbacks)
         while len(self.history) < budget:
             try:
@@ -494,23 +494,17 @@ class Search:
         arrays = {f"strategy/{name}": part for name, part in self.strategy.state().items()}
         arrays["about"] = np.array(json.dumps({"archrep": 1, **self._identity}))
         arrays["progress"] = np.array(json.dumps(progress))
-
-        def write(temporary: Path) -> None:
-            with open(temporary, "wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-
-        write_atomically(path, write)
+        write_arrays(path, arrays)
         self._stamp = _stamp(path)
 
     def _load(self, path: Path) -> None:
+        self._stamp = _stamp(path)
+        arrays = read_arrays(path, "the state of a search")
         try:
-            self._stamp = _stamp(path)
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = dict(stored)
             about = json.loads(str(arrays.pop("about")))
             progress = json.loads(str(arrays.pop("progress")))
             about.pop("archrep")
-        except _DAMAGED as error:
+        except _NOT_OURS as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise RunError(f"Expected the state of a search in {path}. {reason}") from None
         differing = [
@@ -532,9 +526,60 @@ class Search:
             self._handed = list(progress["handed"])
             for slot in (*self._batch, *self._ahead):
                 self.strategy.take(0, np.array([slot.row]))
-        except (*_DAMAGED, RunError) as error:
+        except (*_NOT_OURS, RunError) as error:
             raise RunError(f"Expected the state of this search in {path}. {error}") from None
         self.release()
+
+
+def _check_arguments(
+    strategy: object,
+    direction: object,
+    encoding: object,
+    preset: object,
+    settings: object,
+    seed: object,
+    state: object,
+) -> None:
+    """One error that names every argument of the wrong kind."""
+    a_class = isinstance(strategy, type) and issubclass(strategy, Strategy)
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    checks = {
+        f"`direction` must be maximize or minimize. Got {direction!r}.": (
+            direction in ("maximize", "minimize")
+        ),
+        f"`strategy` must be a name or a class of strategies. Got {strategy!r}.": (
+            a_class or isinstance(strategy, str)
+        ),
+        f"`encoding` must be a name or a path. Got {encoding!r}.": (
+            encoding is None or (isinstance(encoding, (str, Path)) and encoding != "")
+        ),
+        f"`preset` must be a name. Got {preset!r}.": preset is None or isinstance(preset, str),
+        f"`settings` must be a dictionary, values by name. Got {settings!r}.": (
+            settings is None or isinstance(settings, dict)
+        ),
+        f"`seed` must be a whole number, not negative. Got {seed!r}.": whole and seed >= 0,  # type: ignore[operator]
+        f"`state` must be the path of a file. Got {state!r}.": (
+            state is None or (isinstance(state, (str, Path)) and state != "")
+        ),
+    }
+    if problems := [problem for problem, fine in checks.items() if not fine]:
+        raise ConfigError("\n".join(problems))
+
+
+def _check_count(name: str, count: object) -> None:
+    whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+    if not whole or count < 1:  # type: ignore[operator]
+        raise ConfigError(f"`{name}` must be a whole number, at least 1. Got {count!r}.")
+
+
+def _finite(value: Any) -> float:
+    try:
+        number = np.nan if isinstance(value, (str, bytes)) else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: torch's tensors
+        number = np.nan
+    if not np.isfinite(number):
+        raise ShapeError(f"`value` must be a finite number. Got {value!r:.60}.")
+    return number
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

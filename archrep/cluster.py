@@ -45,11 +45,13 @@ def connected(address: str | None) -> Iterator[Client | None]:
         return
     try:
         from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
     except ImportError:
         raise ConfigError(
             "`cluster` needs Dask, which is not installed. Run `pip install 'archrep[dask]'`."
         ) from None
     try:
+        get_address_host_port(address)  # a client of no address would wait, then fail twice
         client = Client(address, set_as_default=False, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
         raise RunError(

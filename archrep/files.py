@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 
 from archrep.errors import RunError
@@ -95,6 +96,32 @@ def locked_folder(folder: Path) -> Iterator[None]:
         for leftover in folder.glob(".*.part*"):  # of a process that was killed while writing
             leftover.unlink(missing_ok=True)
         yield
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Named arrays as an uncompressed `.npz`, atomically."""
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    write_atomically(path, write)
+
+
+def read_arrays(path: Path, what: str) -> dict[str, np.ndarray]:
+    """Content of an `.npz` file; its checksums are tested and nothing in it is executed.
+
+    Raises:
+        RunError: It is missing or damaged; the message says `what` was expected.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except FileNotFoundError:
+        raise RunError(f"Expected {what} in {path}. There is no such file.") from None
+    except Exception as error:  # a damaged header makes numpy and zipfile raise nearly anything
+        reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+        raise RunError(f"Expected {what} in {path}, and it cannot be read: {reason}") from None
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -15,11 +15,10 @@ import os
 import threading
 import time
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +27,12 @@ import numpy as np
 from archrep.candidates import Candidates
 from archrep.cells.cell import Cell
 from archrep.errors import ConfigError, MisleadingFigureWarning, RunError
-from archrep.files import locked_folder, read_json, write_atomically, write_json
+from archrep.files import locked_folder, read_arrays, read_json, write_arrays, write_json
 from archrep.results import Traces, summarise
 from archrep.strategies import Strategy, get_strategy, settings
 from archrep.tables.base import Table
 from archrep.tables.paid import PROTOCOLS, PaidQueries
-from archrep.tables.registry import open_table
+from archrep.tables.registry import open_recorded, open_table
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -45,8 +44,8 @@ STALLED = 2_000
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 
-_DAMAGED = (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged checkpoint raises."""
+MOST_RUNS = 1_000_000
+"""In one run directory: their seeds and blocks are listed before the first begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +81,20 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         checks = {
-            f"`runs` must be at least 1. Got {self.runs}.": self.runs >= 1,
-            f"`seed` must not be negative. Got {self.seed}.": self.seed >= 0,
+            f"`runs` must be from 1 to {MOST_RUNS:,}. Got {self.runs}.": (
+                1 <= self.runs <= MOST_RUNS
+            ),
+            f"`seed` must be from 0 to {2**31 - MOST_RUNS:,}. Got {self.seed}.": (
+                0 <= self.seed <= 2**31 - MOST_RUNS
+            ),
             f"`queries` must be at least 1. Got {self.queries}.": (
                 self.queries is None or self.queries >= 1
             ),
-            f"`seconds` must be positive. Got {self.seconds}.": (
-                self.seconds is None or self.seconds > 0
+            f"`seconds` must be positive and finite. Got {self.seconds}.": (
+                self.seconds is None or 0 < self.seconds < float("inf")
+            ),
+            "`encoding` must not be empty. Leave it out for the strategy's own.": (
+                self.encoding != ""
             ),
             "A search needs a budget: `queries`, `seconds` or both. Got neither.": (
                 self.queries is not None or self.seconds is not None
@@ -140,6 +146,13 @@ class Job:
     def strategy(self) -> type[Strategy]:
         """The strategy's class."""
         return get_strategy(self.config.strategy)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Everything that decides the result, as JSON gives it back."""
+        # What names and paths of the configuration lead to may change.
+        inputs = {"table_sha256": self.table.sha256, "candidates_sha256": self.candidates.sha256}
+        return dict(json.loads(json.dumps(self.config.to_dict() | inputs)))
 
     def make(self, seeds: Sequence[int]) -> Strategy:
         """The strategy, one run a seed."""
@@ -278,14 +291,9 @@ class Block:
     def save(self, path: Path) -> None:
         """Write where the block stands, atomically."""
         state = {f"strategy/{name}": part for name, part in self.strategy.state().items()}
-        rows = json.dumps(self.rows)
-        arrays = {"active": self.active, "known": self.known_in_a_row, "rows": np.array(rows)}
-
-        def write(temporary: Path) -> None:
-            with open(temporary, "wb") as file:
-                np.savez(file, **arrays, **state)  # type: ignore[arg-type]
-
-        write_atomically(path, write)
+        about = json.dumps({"search": self.job.record, "seeds": self.seeds, "rows": self.rows})
+        arrays = {"active": self.active, "known": self.known_in_a_row, "about": np.array(about)}
+        write_arrays(path, arrays | state)
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote; queries are asked again, which costs nothing new.
@@ -293,10 +301,16 @@ class Block:
         Raises:
             RunError: The file is damaged, or of another search.
         """
+        delete = "Delete it; its runs then begin anew."
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = dict(stored)
-            self.rows = [[tuple(row) for row in rows] for rows in json.loads(str(arrays["rows"]))]
+            arrays = read_arrays(path, "a checkpoint of this search")
+        except RunError as error:
+            raise RunError(f"{error} {delete}") from None
+        try:
+            about = json.loads(str(arrays["about"]))
+            if about["search"] != self.job.record or about["seeds"] != self.seeds:
+                raise RunError("It is of another search, or of other runs.")
+            self.rows = [[tuple(row) for row in rows] for rows in about["rows"]]
             for run, rows in enumerate(self.rows):
                 for row in rows:
                     cell = (
@@ -315,11 +329,11 @@ class Block:
                     if name.startswith("strategy/")
                 }
             )
-        except (*_DAMAGED, RunError) as error:
-            reason = (str(error).splitlines() or [""])[0][:120]
+        except (ValueError, LookupError, TypeError, AttributeError, RunError) as error:
+            reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
             raise RunError(
                 f"Expected a checkpoint of this search in {path}, and it cannot be used: {reason} "
-                "Delete it; its runs then begin anew."
+                f"{delete}"
             ) from None
 
 
@@ -411,17 +425,37 @@ def prepare(
     """
     from archrep.encodings import encode
 
+    if device != "cpu":  # torch is not needed otherwise
+        from archrep.devices import resolve_device
+
+        device = resolve_device(device).type
     table, file_rows = open_table(config.table), None
     strategy = get_strategy(config.strategy)
+    if config.encoding is not None and not strategy.needs_features:
+        raise ConfigError(
+            f"{config.strategy!r} has no model that would see an encoding. "
+            f"Got `encoding` {config.encoding!r}; leave it out."
+        )
     if isinstance(table, Table):
         table.setting(config.dataset, config.report_epochs)
         chosen = settings(strategy, config.preset, config.settings)
-        known = getattr(chosen, "transfer", None)
-        if known and open_table(known).sha256 == table.sha256:
+        if embeddings is not None:
             raise ConfigError(
-                f"`transfer` names a table that is known beforehand. Got {known!r}, which is the "
-                "one that is searched."
+                f"`candidates` are for surrogates; those of {table.info.title} are its cells. To "
+                "search over the vectors of a run, name it as `encoding`."
             )
+        if known := getattr(chosen, "transfer", None):
+            beforehand = open_recorded(known)
+            if beforehand.sha256 == table.sha256:
+                raise ConfigError(
+                    f"`transfer` names a table that is known beforehand. Got {known!r}, which is "
+                    "the one that is searched."
+                )
+            if beforehand.space.name != table.space.name:
+                raise ConfigError(
+                    f"`transfer` must be a table of {table.space.title}. {known!r} is of "
+                    f"{beforehand.space.title}."
+                )
         candidates = Candidates.of_table(
             table,
             dataset=config.dataset,
@@ -518,7 +552,7 @@ def search(
         started, cpu_seconds = time.perf_counter(), 0.0
         with clock.watching(folder):
             for n, traces, failed, seconds in _spread(client, job, calls, workers):
-                traces.save(files[n], {"failed": failed, "search": _record(job)})
+                traces.save(files[n], {"failed": failed, "search": job.record})
                 cpu_seconds += seconds
                 for leftover in (
                     _checkpoint(files[n]),
@@ -647,13 +681,6 @@ def describe(traces: Traces, job: Job) -> tuple[Traces, dict[str, Any]]:
     return traces, about | figures
 
 
-def _record(job: Job) -> dict[str, Any]:
-    """Everything that decides the result, as JSON gives it back."""
-    # What names and paths of the configuration lead to may change.
-    inputs = {"table_sha256": job.table.sha256, "candidates_sha256": job.candidates.sha256}
-    return dict(json.loads(json.dumps(job.config.to_dict() | inputs)))
-
-
 def _check_blocks(folder: Path, files: list[Path], blocks: list[list[int]], job: Job) -> None:
     """Refuse finished blocks of another search or size; those in which all runs failed go.
 
@@ -672,7 +699,7 @@ def _check_blocks(folder: Path, files: list[Path], blocks: list[list[int]], job:
             continue
         traces, about = Traces.load(file)
         known = {*traces.runs.tolist(), *map(int, about.get("failed", ()))}
-        if about.get("search") != _record(job) or known != {*seeds}:
+        if about.get("search") != job.record or known != {*seeds}:
             raise RunError(
                 f"Expected runs {seeds[0]} to {seeds[-1]} of this search in {file}. Got those of "
                 "another; delete it, and they begin anew."
@@ -687,7 +714,7 @@ def _begin(folder: Path, job: Job, *, resume: bool) -> dict[str, Any] | None:
     """Make the run directory ready; the summary of a finished search that is to be resumed."""
     from archrep.comparison import load_finished
 
-    file, record = folder / "config.json", _record(job)
+    file, record = folder / "config.json", job.record
     if not file.exists():
         parts = (*folder.glob("block-*"), folder / "summary.json", folder / "traces.parquet")
         if any(part.exists() for part in parts):

@@ -272,7 +272,11 @@ class TestStateFile:
         file = tmp_path / "s.npz"
         make("local-search", state=file).run(score, 4)
         whole = file.read_bytes()
-        for damaged in (b"", b"not an archive", whole[: len(whole) // 2], b"PK" + whole[2:200]):
+        stored = [at for at in range(len(whole) - 46) if whole[at : at + 4] == b"PK\x01\x02"]
+        other_method = bytearray(whole)
+        other_method[stored[0] + 10] = 99  # a compression that nobody knows
+        parts = (b"", b"not an archive", whole[: len(whole) // 2], b"PK" + whole[2:200])
+        for damaged in (*parts, bytes(other_method)):
             file.write_bytes(damaged)
             with pytest.raises(RunError, match="Expected the state of a search in") as caught:
                 make("local-search", state=file)
@@ -332,14 +336,35 @@ class TestBadInput:
             Search("random", [1], **UP)
 
     def test_count_and_budget(self):
-        with pytest.raises(ConfigError, match="`n` must be at least 1. Got 0"):
-            make("random").ask(0)
-        with pytest.raises(ConfigError, match="`budget` must be at least 1. Got 0"):
-            make("random").run(score, 0)
+        for wrong in (0, 2.5, "3", None, True, float("nan")):
+            with pytest.raises(ConfigError, match="`n` must be a whole number, at least 1. Got"):
+                make("random").ask(wrong)
+            with pytest.raises(ConfigError, match="`budget` must be a whole number, at least 1"):
+                make("random").run(score, wrong)
 
-    def test_value(self):
-        with pytest.raises(ShapeError, match="`value` must be finite. Got nan"):
-            make("random").tell(3, float("nan"))
+    @pytest.mark.parametrize("value", [float("nan"), "0.5", None, [1, 2], 10**400])
+    def test_value(self, value):
+        search = make("random")
+        with pytest.raises(ShapeError, match="`value` must be a finite number. Got"):
+            search.tell(3, value)
+        with pytest.raises(ShapeError, match="`value` must be a finite number. Got"):
+            search.run(lambda cell: value, 1)
+        assert not search.history
+
+    def test_arguments_of_another_kind_are_all_named_at_once(self):
+        wrong = {"encoding": 4, "preset": ["a"], "settings": "a=1", "seed": -1, "state": 4}
+        with pytest.raises(ConfigError) as caught:
+            Search(42, ALL, direction="maximize", **wrong)
+        for name in ("strategy", *wrong):
+            assert f"`{name}` must be" in str(caught.value)
+
+    def test_a_device_that_is_not_there(self):
+        with pytest.raises(ConfigError, match="`device` must be 'auto', 'cpu' or 'cuda'"):
+            make("dngo", device="tpu")
+
+    def test_an_encoding_that_nobody_would_look_at(self):
+        with pytest.raises(ConfigError, match="'random' has no model that would see an encoding"):
+            Search("random", ALL, encoding="path", **UP)
 
     @pytest.mark.parametrize("cell", [-1, 15625, "|none~0|", 0.5, True, None])
     def test_cell(self, cell):

@@ -344,6 +344,18 @@ class TestRunDirectory:
             with pytest.raises(RunError, match="checkpoint of this search in .*Delete it"):
                 search(job, out=tmp_path, workers=1, resume=True)
 
+    @pytest.mark.parametrize(
+        ("strategy", "seeds"), [("evolution", [0, 1]), ("random", [2, 3]), ("random", [0, 1, 2])]
+    )
+    def test_a_checkpoint_of_another_search_is_refused(self, strategy, seeds, table, tmp_path):
+        path = tmp_path / "block.state.npz"
+        other = Block(prepare(config_of(table, strategy)), seeds)
+        other.step()
+        other.save(path)
+        block = Block(prepare(config_of(table, "random")), [0, 1])
+        with pytest.raises(RunError, match="of another search, or of other runs. Delete it"):
+            block.load(path)
+
     def test_damaged_traces_are_named(self, table, tmp_path):
         search(config_of(table, "random", runs=2), out=tmp_path, workers=1)
         content = (tmp_path / "traces.parquet").read_bytes()
@@ -508,21 +520,73 @@ class TestCommand:
     def test_a_report_does_not_mix_encoders_and_searches(self, table, tmp_path, capsys):
         search(config_of(table, "random", runs=2), out=tmp_path / "s", workers=1)
         assert main(["report", str(tmp_path / "s"), str(tmp_path)]) == 1
-        assert "Report searches and encoders apart" in capsys.readouterr().err
+        assert "Report searches apart from anything else" in capsys.readouterr().err
+
+    def test_a_report_says_how_to_finish_a_search(self, table, tmp_path, capsys):
+        search(config_of(table, "random", runs=2), out=tmp_path / "s", workers=1)
+        (tmp_path / "t").mkdir()
+        (tmp_path / "t" / "config.json").write_bytes((tmp_path / "s" / "config.json").read_bytes())
+        for runs in (["s", "t"], ["t"]):
+            assert main(["report", *(str(tmp_path / run) for run in runs)]) == 1
+            assert "`archrep search ... --resume`" in capsys.readouterr().err
 
 
 def test_configurations_name_every_mistake():
     with pytest.raises(ConfigError) as caught:
-        SearchConfig(table="digits", runs=0, seed=-1, protocol="best")
+        SearchConfig(table="digits", runs=10**12, seed=-1, protocol="best", encoding="")
     for part in (
-        "`runs` must be",
-        "`seed` must not",
+        "`runs` must be from 1 to 1,000,000",
+        "`seed` must be",
+        "`encoding` must not be empty",
         "needs a budget",
         "`protocol` must be one of",
     ):
         assert part in str(caught.value)
     with pytest.raises(UnknownNameError, match="Strategy must be one of"):
         SearchConfig(table="digits", strategy="annealing", queries=3)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("inf"), float("nan")])
+def test_budgets_of_seconds_are_positive_and_finite(seconds):
+    with pytest.raises(ConfigError, match="`seconds` must be positive and finite"):
+        SearchConfig(table="digits", seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "changes"),
+    [
+        ("dngo", {"hidden": 10**9}),
+        ("dngo", {"learning_rate": 1e30}),
+        ("bananas", {"layers": 1000}),
+        ("supervised-dngo", {"layers": 1000}),
+        ("random", {"initial": 3}),
+    ],
+)
+def test_settings_under_which_nothing_would_end_are_refused(strategy, changes):
+    with pytest.raises((ConfigError, UnknownNameError), match="at most|from 1 to|are: none"):
+        SearchConfig(table="digits", strategy=strategy, settings=changes, queries=3)
+
+
+def test_options_that_would_be_ignored_are_refused(table, tmp_path):
+    with pytest.raises(ConfigError, match="'random' has no model that would see an encoding"):
+        prepare(config_of(table, "random", encoding="path"))
+    with pytest.raises(ConfigError, match="`candidates` are for surrogates"):
+        prepare(config_of(table, "random"), embeddings=tmp_path)
+    with pytest.raises(ConfigError, match="`device` must be"):
+        prepare(config_of(table, "random"), device="tpu")
+
+
+def test_a_transfer_from_another_space_is_refused_before_the_first_run(tmp_path):
+    info = TableInfo(
+        name="sizes", title="Sizes", space="nats-size", source="tests", licence="Apache-2.0",
+        dataset="a", epochs=9,
+    )  # fmt: skip
+    about = Measure(metric="valid_accuracy", dataset="a", epochs=9, seed="mean")
+    columns = [Column(about, np.linspace(0, 1, 50))]
+    path = store(TableData.of(info, columns, rows=np.arange(50)), tmp_path)
+    config = config_of(str(path), "archrep", settings={"transfer": "digits"})
+    with pytest.raises(ConfigError, match="must be a table of NATS-Bench.* 'digits' is of NAS-"):
+        prepare(config)
 
 
 def test_a_second_strategy_of_one_name_is_refused():

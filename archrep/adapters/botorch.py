@@ -15,11 +15,14 @@ from botorch.models.model import Model
 from botorch.posteriors.gpytorch import GPyTorchPosterior
 from botorch.posteriors.posterior import Posterior
 from gpytorch.distributions import MultivariateNormal
+from linear_operator import to_linear_operator
 from torch import Tensor
 
 from archrep.errors import ConfigError, ShapeError
 from archrep.predictors.adaptive_basis import regress, train
 from archrep.seeding import numpy_stream
+
+_LARGEST = 1e15  # float32 is far from its end in sums of squares
 
 
 class DngoModel(Model):
@@ -30,7 +33,8 @@ class DngoModel(Model):
     inside; a posterior comes in the unit of the values.
 
     Unlike the strategy `dngo`, BoTorch's acquisition functions ask for the uncertainty of f and
-    leave out the noise of a single measurement; pass `observation_noise=True` for both.
+    leave out the noise of a single measurement; pass `observation_noise=True` for both. It cannot
+    be conditioned on fantasies, which knowledge gradients ask for: its units are fitted to data.
 
     Args:
         train_X: Embeddings of the cells with known values, `[n, D]`.
@@ -42,7 +46,7 @@ class DngoModel(Model):
         learning_rate: Of Adam.
 
     Raises:
-        ShapeError: Data are of other shapes, or not finite.
+        ShapeError: Data are no tensors, of other shapes, or not finite.
         ConfigError: A setting is impossible.
 
     Example:
@@ -72,17 +76,29 @@ class DngoModel(Model):
         learning_rate: float = 1e-2,
     ) -> None:
         super().__init__()
+        _check_tensor("train_X", train_X)
+        _check_tensor("train_Y", train_Y)
         if train_X.ndim != 2 or train_Y.shape != (len(train_X), 1) or not len(train_X):
             raise ShapeError(
                 "`train_X` must be [n, D] and `train_Y` [n, 1]. "
                 f"Got {tuple(train_X.shape)} and {tuple(train_Y.shape)}."
             )
-        if not (train_X.isfinite().all() and train_Y.isfinite().all()):
-            raise ShapeError("`train_X` and `train_Y` must be finite. Got a NaN or an infinity.")
-        if hidden < 1 or hidden % 16 or epochs < 1 or batch_size < 1 or learning_rate <= 0:
+        if not all((data.abs() < _LARGEST).all() for data in (train_X, train_Y)):
+            raise ShapeError(
+                f"`train_X` and `train_Y` must be finite, and smaller than {_LARGEST:.0e}. Got a "
+                "NaN, an infinity or a larger number."
+            )
+        whole = all(isinstance(value, int) for value in (seed, hidden, epochs, batch_size))
+        if (
+            not whole
+            or min(hidden, epochs, batch_size) < 1
+            or (seed < 0 or hidden % 16)
+            or not 0 < learning_rate <= 10
+        ):
             raise ConfigError(
                 "`hidden` must be a positive multiple of 16, `epochs` and `batch_size` at least 1, "
-                f"`learning_rate` positive. Got {hidden}, {epochs}, {batch_size}, {learning_rate}."
+                "`seed` not negative, all of them whole numbers, and `learning_rate` positive, at "
+                f"most 10. Got {hidden}, {epochs}, {batch_size}, {seed}, {learning_rate}."
             )
         inputs, values = train_X.detach()[None], train_Y.detach()[None, :, 0].double()
         centre = values.mean()
@@ -138,11 +154,14 @@ class DngoModel(Model):
             A normal distribution, means and variances `[..., q, 1]`.
 
         Raises:
-            ShapeError: `X` is of another shape.
+            ShapeError: `X` is no tensor, of another shape, or not finite.
             ConfigError: Noise is given as a tensor, or another output is asked for.
         """
+        _check_tensor("X", X)
         if X.ndim < 2 or X.shape[-1] != self._inputs:
             raise ShapeError(f"`X` must be [..., q, {self._inputs}]. Got {tuple(X.shape)}.")
+        if not X.isfinite().all():
+            raise ShapeError("`X` must be finite. Got a NaN or an infinity.")
         if not isinstance(observation_noise, bool):
             raise ConfigError(
                 "`observation_noise` must be True or False, since this model infers the noise. "
@@ -156,11 +175,17 @@ class DngoModel(Model):
         if observation_noise:
             covariance = covariance + self.noise * torch.eye(X.shape[-2]).to(covariance)
         mean = self.centre + self.scale * (units @ self.mean)
-        posterior = GPyTorchPosterior(
-            MultivariateNormal(mean.to(X), (self.scale.square() * covariance).to(X))
-        )
+        # Lazy: equal points have a singular covariance, which is decomposed with jitter if at all.
+        joint = to_linear_operator((self.scale.square() * covariance).to(X))
+        posterior = GPyTorchPosterior(MultivariateNormal(mean.to(X), joint))
         return posterior if posterior_transform is None else posterior_transform(posterior)
 
     def _units(self, inputs: Tensor) -> Tensor:
         """Hidden units `[..., H]`, in float64."""
         return (inputs.double() @ self.weight[:-1] + self.weight[-1]).tanh()
+
+
+def _check_tensor(name: str, tensor: object) -> None:
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise ShapeError(f"`{name}` must be a tensor of floating-point numbers. Got {kind}.")

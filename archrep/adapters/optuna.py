@@ -7,13 +7,15 @@ shares its storage, is told to the search before the next cell is asked for.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from types import NoneType
 from typing import Any
 
 from archrep.ask_tell import Search
-from archrep.errors import ConfigError, SpaceError
+from archrep.errors import CellError, ConfigError, SpaceError
 
 try:
     from optuna import Study
@@ -38,12 +40,17 @@ class ArchrepSampler(BaseSampler):
     `trial.suggest_categorical("cell", texts)`. Other parameters go to another sampler.
 
     A failed trial counts as the worst value so far, a pruned one as its last report, so that a
-    strategy that waits for a whole batch need not wait for them.
+    strategy that waits for a whole batch need not wait for them. A cell that the search may not
+    propose, which a user enqueued or an earlier study stored, is left out with a warning.
 
     Args:
         search: What proposes cells, with the direction of the study.
         parameter: Name of the parameter that is a cell.
         others: Sampler of all other parameters; by default uniform, with the seed of the search.
+
+    Raises:
+        ConfigError: An argument is of another kind; or, from `study.optimize`, the study has
+            another direction, or its first trial did not ask for `parameter`.
 
     Example:
         >>> import optuna
@@ -58,6 +65,14 @@ class ArchrepSampler(BaseSampler):
     def __init__(
         self, search: Search, *, parameter: str = "cell", others: BaseSampler | None = None
     ) -> None:
+        if not isinstance(search, Search):
+            raise ConfigError(f"`search` must be an `archrep.Search`. Got {search!r:.60}.")
+        if not isinstance(parameter, str):
+            raise ConfigError(
+                f"`parameter` must be the name of a parameter. Got {parameter!r:.60}."
+            )
+        if not isinstance(others, (BaseSampler, NoneType)):
+            raise ConfigError(f"`others` must be a sampler of Optuna. Got {others!r:.60}.")
         self.search, self.parameter = search, parameter
         self.others = RandomSampler(seed=search.seed) if others is None else others
         self._study: str | None = None
@@ -110,6 +125,16 @@ class ArchrepSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         with self._lock:
+            if (
+                state == TrialState.COMPLETE
+                and not self._told
+                and self.parameter not in trial.params
+            ):
+                raise ConfigError(
+                    f"The objective must ask for `{self.parameter}`, the cell. Got a trial with "
+                    f"{', '.join(trial.params) or 'no parameters'}; name its parameter as "
+                    "`ArchrepSampler(search, parameter=...)`."
+                )
             self._tell(trial, state, values)
         self.others.after_trial(study, trial, state, values)
 
@@ -143,6 +168,8 @@ class ArchrepSampler(BaseSampler):
                 continue
             if trial.number in self._told or self.parameter not in trial.params:
                 continue
+            if self._row(trial) is None:
+                continue
             enqueued = "fixed_params" in trial.system_attrs  # by the user, not asked for
             if replay and not enqueued and not self.search.pending:
                 with suppress(SpaceError):  # all is known; the value may still be told
@@ -155,8 +182,10 @@ class ArchrepSampler(BaseSampler):
     def _tell(self, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         if self.parameter not in trial.params or trial.number in self._told:
             return
+        row = self._row(trial)
         self._told.add(trial.number)
-        row = self.search.row(trial.params[self.parameter])
+        if row is None:
+            return
         if self._recorded[row]:
             self._recorded[row] -= 1
             return
@@ -175,6 +204,16 @@ class ArchrepSampler(BaseSampler):
             self.search.tell(self.search.index(failed), self._worst())
         self._without_value.clear()
 
+    def _row(self, trial: FrozenTrial) -> int | None:
+        """Row of a trial's cell; `None`, with a warning, of one that the search may not propose."""
+        try:
+            return self.search.row(trial.params[self.parameter])
+        except CellError as error:
+            if trial.number not in self._told:
+                self._told.add(trial.number)
+                warnings.warn(f"Trial {trial.number} is left out: {error}", stacklevel=2)
+            return None
+
     def _worst(self) -> float:
         values = [told.value for told in self.search.history]
         return min(values) if self.search.direction == "maximize" else max(values)
@@ -182,11 +221,12 @@ class ArchrepSampler(BaseSampler):
     def _ask(self, study: Study, number: int) -> int:
         """Row of the next cell that no other process is at."""
         classes = self.search.candidates.classes
-        elsewhere = {
-            int(classes[self.search.row(trial.params[self.parameter])])
+        running = [
+            self._row(trial)
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             if trial.number != number and self.parameter in trial.params
-        }
+        ]
+        elsewhere = {int(classes[row]) for row in running if row is not None}
         while True:
             cells = self.search.ask()
             if not cells:

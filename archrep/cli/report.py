@@ -74,10 +74,10 @@ def main(argv: list[str]) -> int:
     searches = [run for run in options.runs if (run / "traces.parquet").exists()]
     if searches and len(searches) < len(options.runs):
         other = next(run for run in options.runs if run not in searches)
-        raise RunError(
-            f"Report searches and encoders apart: {searches[0]} is a finished search, {other} is "
-            "not."
-        )
+        why = "is an unfinished one. Finish it with `archrep search ... --resume`."
+        if not _is_unfinished_search(other):
+            why = "is none. Report searches apart from anything else."
+        raise RunError(f"{searches[0]} is a finished search; {other} {why}")
     if searches or options.baseline is not None:
         return _report_searches(options, searches)
     summaries = []
@@ -91,7 +91,10 @@ def main(argv: list[str]) -> int:
         except RunError as error:
             print(f"left out: {error}", file=sys.stderr)
     if not summaries:
-        raise RunError("None of these is a finished run. Finish one with `archrep pretrain`.")
+        command = (
+            "search ... --resume" if any(map(_is_unfinished_search, options.runs)) else "pretrain"
+        )
+        raise RunError(f"None of these is a finished run. Finish one with `archrep {command}`.")
     if options.json:
         for summary in summaries:
             print(json.dumps(summary))
@@ -104,11 +107,20 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _is_unfinished_search(run: Path) -> bool:
+    try:
+        config = read_json(run / "config.json", "a run's configuration")
+    except RunError:
+        return False
+    return isinstance(config, dict) and "strategy" in config
+
+
 def _report_searches(options: Options, runs: list[Path]) -> int:
     from archrep.cli.report_searches import report_searches
     from archrep.comparison import load_finished
 
-    searches = [load_finished(run) for run in runs]
+    once = {run.resolve(): run for run in runs}  # the same folder twice is one search
+    searches = [load_finished(run) for run in once.values()]
     baseline = None
     if options.baseline is not None:
         known = {search.folder.resolve(): search for search in searches}

@@ -275,7 +275,12 @@ def _labels(searches: Sequence[Finished]) -> list[str]:
         ", ".join([search.label, *(values[number] for values in differing)])
         for number, search in enumerate(searches)
     ]
+    names = [search.folder.name for search in searches]
+    folders = [
+        search.folder.name if names.count(search.folder.name) == 1 else str(search.folder)
+        for search in searches
+    ]
     return [
-        label if labels.count(label) == 1 else f"{label} ({search.folder.name})"
-        for label, search in zip(labels, searches, strict=True)
+        label if labels.count(label) == 1 else f"{label} ({folder})"
+        for label, folder in zip(labels, folders, strict=True)
     ]

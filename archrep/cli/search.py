@@ -14,7 +14,6 @@ import tyro
 
 from archrep.cli.options import parse_options
 from archrep.cli.progress import Display
-from archrep.devices import resolve_device
 from archrep.errors import ConfigError
 from archrep.search import SearchConfig, SearchProgress, prepare, search
 from archrep.strategies import STRATEGIES
@@ -125,8 +124,7 @@ def main(argv: list[str]) -> int:
         return 0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        device = resolve_device(options.device).type
-        job = prepare(config, embeddings=options.candidates, device=device)
+        job = prepare(config, embeddings=options.candidates, device=options.device)
     for warning in caught:
         print(f"note: {warning.message}", file=sys.stderr)
     try:
@@ -193,15 +191,16 @@ def field_docs(config: type) -> dict[str, str]:
     """What stands below each field of a dataclass, on one line."""
     import ast
 
-    body = ast.parse(inspect.cleandoc(inspect.getsource(config))).body[0]
-    assert isinstance(body, ast.ClassDef)
     found = {}
-    for line, after in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(line, ast.AnnAssign)
-            and isinstance(line.target, ast.Name)
-            and isinstance(after, ast.Expr)
-            and isinstance(after.value, ast.Constant)
-        ):
-            found[line.target.id] = " ".join(str(after.value.value).split())
+    for base in reversed(config.__mro__[:-1]):  # fields may be inherited
+        body = ast.parse(inspect.cleandoc(inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for line, after in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(line, ast.AnnAssign)
+                and isinstance(line.target, ast.Name)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+            ):
+                found[line.target.id] = " ".join(str(after.value.value).split())
     return found

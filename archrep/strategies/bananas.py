@@ -57,11 +57,12 @@ class BananasConfig(StrategyConfig):
                 for name in (*names, "batch_size")
             }
             | {
+                f"`layers` must be at most 64. Got {self.layers}.": self.layers <= 64,
                 f"`pool` must be at least `batch`, {self.batch}. Got {self.pool}.": (
                     self.pool >= self.batch
                 ),
-                f"`learning_rate` must be positive. Got {self.learning_rate}.": (
-                    self.learning_rate > 0
+                f"`learning_rate` must be positive, at most 10. Got {self.learning_rate}.": (
+                    0 < self.learning_rate <= 10
                 ),
             }
         )

@@ -243,6 +243,10 @@ class Strategy(ABC):
         return f"<{type(self).__name__} of {self.runs} runs, {self.rows.shape[1]} told each>"
 
 
+MOST = 100_000
+"""Whole numbers above this are slips of the keyboard: a search would never come to an end."""
+
+
 def settings(
     strategy: type[Strategy], preset: str | None = None, changes: dict[str, Any] | None = None
 ) -> StrategyConfig:
@@ -268,6 +272,8 @@ def settings(
             known = ", ".join(kinds) or "none"
             raise UnknownNameError(f"Settings of {strategy.name!r} are: {known}. Got {name!r}.")
         values[name] = _typed(name, value, kinds[name])
+        if isinstance(values[name], int) and values[name] > MOST:
+            raise ConfigError(f"`{name}` must be at most {MOST:,}. Got {value!r}.")
     return replace(config, **values)
 
 

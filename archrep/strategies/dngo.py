@@ -76,8 +76,8 @@ class DngoConfig(StrategyConfig):
                 f"`hidden` must be a positive multiple of 16. Got {self.hidden}.": (
                     self.hidden > 0 and self.hidden % 16 == 0
                 ),
-                f"`learning_rate` must be positive. Got {self.learning_rate}.": (
-                    self.learning_rate > 0
+                f"`learning_rate` must be positive, at most 10. Got {self.learning_rate}.": (
+                    0 < self.learning_rate <= 10
                 ),
                 f"`beta` must not be negative. Got {self.beta}.": self.beta >= 0,
                 f"`acquisition` must be ei, ucb or thompson. Got {self.acquisition!r}.": (

@@ -61,8 +61,8 @@ class NaoConfig(StrategyConfig):
                 f"`hidden` must be a positive multiple of 16. Got {self.hidden}.": (
                     self.hidden > 0 and self.hidden % 16 == 0
                 ),
-                f"`learning_rate` must be positive. Got {self.learning_rate}.": (
-                    self.learning_rate > 0
+                f"`learning_rate` must be positive, at most 10. Got {self.learning_rate}.": (
+                    0 < self.learning_rate <= 10
                 ),
             }
         )

@@ -37,8 +37,8 @@ class ReinforceConfig(StrategyConfig):
     def __post_init__(self) -> None:
         self.check(
             {
-                f"`learning_rate` must be positive. Got {self.learning_rate}.": (
-                    self.learning_rate > 0
+                f"`learning_rate` must be positive, at most 10. Got {self.learning_rate}.": (
+                    0 < self.learning_rate <= 10
                 ),
                 f"`optimizer` must be sgd or adam. Got {self.optimizer!r}.": (
                     self.optimizer in ("sgd", "adam")

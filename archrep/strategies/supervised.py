@@ -61,7 +61,7 @@ class EncoderConfig(StrategyConfig):
             f"`hidden` must be a positive multiple of 64. Got {self.hidden}.": (
                 self.hidden > 0 and self.hidden % 64 == 0
             ),
-            f"`layers` must be at least 1. Got {self.layers}.": self.layers >= 1,
+            f"`layers` must be from 1 to 64. Got {self.layers}.": 1 <= self.layers <= 64,
             f"`latent` must be at least 1. Got {self.latent}.": self.latent >= 1,
         }
 
@@ -131,7 +131,9 @@ class SupervisedDngoConfig(EncoderConfig):
                 for name in ("initial", "batch", "epochs")
             },
             f"`batch_size` must be at least 2. Got {self.batch_size}.": self.batch_size >= 2,
-            f"`learning_rate` must be positive. Got {self.learning_rate}.": self.learning_rate > 0,
+            f"`learning_rate` must be positive, at most 10. Got {self.learning_rate}.": (
+                0 < self.learning_rate <= 10
+            ),
         }
 
 
@@ -296,8 +298,12 @@ class SupervisedReinforceConfig(EncoderConfig):
             f"`policy_hidden` must be a positive multiple of 64. Got {self.policy_hidden}.": (
                 self.policy_hidden > 0 and self.policy_hidden % 64 == 0
             ),
-            f"`encoder_rate` must be positive. Got {self.encoder_rate}.": self.encoder_rate > 0,
-            f"`policy_rate` must be positive. Got {self.policy_rate}.": self.policy_rate > 0,
+            f"`encoder_rate` must be positive, at most 10. Got {self.encoder_rate}.": (
+                0 < self.encoder_rate <= 10
+            ),
+            f"`policy_rate` must be positive, at most 10. Got {self.policy_rate}.": (
+                0 < self.policy_rate <= 10
+            ),
             f"`episode` must be at least 1. Got {self.episode}.": self.episode >= 1,
             f"`discount` must lie in [0, 1]. Got {self.discount}.": 0 <= self.discount <= 1,
             f"`norm_cells` must be at least 2. Got {self.norm_cells}.": self.norm_cells >= 2,

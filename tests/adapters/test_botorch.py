@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 import torch
 from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement
 from botorch.optim import optimize_acqf, optimize_acqf_discrete
+from linear_operator.utils.warnings import NumericalWarning
 
 from archrep.adapters.botorch import DngoModel
 from archrep.errors import ConfigError, ShapeError
@@ -120,6 +122,17 @@ def test_a_posterior_comes_in_the_type_of_the_points(data, model):
     assert model.posterior(data[2][:2].float()).mean.dtype == torch.float32
 
 
+def test_equal_points_and_constant_data_have_a_posterior(data, model):
+    points = data[2][:1].expand(4, -1)
+    with pytest.warns(NumericalWarning, match="added jitter"):
+        drawn = model.posterior(points).rsample(torch.Size([5]))
+    assert drawn.shape == (5, 4, 1)
+    # Equal points have equal values, up to the jitter of the decomposition.
+    assert drawn.std(1).max() < 0.05 * model.posterior(points).variance.max().sqrt() + 1e-2
+    constant = DngoModel(torch.ones(6, 2), torch.full((6, 1), 3.0))
+    assert constant.posterior(torch.ones(2, 2)).mean.flatten().tolist() == [3.0, 3.0]
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         ("inputs", "values"),
@@ -133,8 +146,23 @@ class TestBadInput:
         with pytest.raises(ShapeError, match="must be finite"):
             DngoModel(torch.zeros(3, 2), torch.full((3, 1), torch.nan))
 
+    @pytest.mark.parametrize("inputs", [np.zeros((3, 2)), torch.zeros(3, 2, dtype=torch.int64)])
+    def test_data_of_another_kind(self, inputs, model):
+        with pytest.raises(ShapeError, match="must be a tensor of floating-point numbers. Got"):
+            DngoModel(inputs, torch.zeros(3, 1))
+        with pytest.raises(ShapeError, match="must be a tensor of floating-point numbers. Got"):
+            model.posterior(inputs)
+
+    def test_points_that_are_not_finite(self, model):
+        with pytest.raises(ShapeError, match="`X` must be finite"):
+            model.posterior(torch.full((3, 4), torch.nan))
+
     @pytest.mark.parametrize(
-        "setting", [{"hidden": 20}, {"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}]
+        "setting",
+        [
+            *({"hidden": 20}, {"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}),
+            *({"hidden": 16.0}, {"epochs": "3"}, {"seed": -1}, {"learning_rate": math.nan}),
+        ],
     )
     def test_impossible_settings(self, setting):
         with pytest.raises(ConfigError, match="`hidden` must be a positive multiple of 16"):

@@ -222,6 +222,40 @@ def test_a_cell_of_the_users_own_is_told_as_well():
 
 
 class TestBadInput:
+    @pytest.mark.parametrize(
+        ("arguments", "name"),
+        [
+            ({"search": "evolution"}, "search"),
+            ({"parameter": 3}, "parameter"),
+            ({"others": "tpe"}, "others"),
+        ],
+    )
+    def test_arguments_of_another_kind(self, arguments, name):
+        with pytest.raises(ConfigError, match=f"`{name}` must be"):
+            ArchrepSampler(**{"search": make()} | arguments)
+
+    def test_a_parameter_that_the_objective_does_not_ask_for(self):
+        study = study_of(make())
+        with pytest.raises(ConfigError, match=r"must ask for `cell`.*Got a trial with arch"):
+            study.optimize(lambda trial: trial.suggest_int("arch", 0, 15624) / 1e5, n_trials=3)
+        assert [trial.value is not None for trial in study.get_trials()] == [True]
+
+    def test_cells_that_may_not_be_proposed_are_left_out_with_a_warning(self):
+        few = Candidates(NB201, ALL.cells[:50], np.arange(50), np.arange(50))
+        search = make("random", where=few)
+        study = study_of(search)
+        study.enqueue_trial({"cell": 77})
+        with pytest.warns(UserWarning, match="Trial 0 is left out: .*Got 77") as caught:
+            study.optimize(objective, n_trials=3)
+        assert len([w for w in caught if "left out" in str(w.message)]) == 1
+        assert [told.index for told in search.history] == indices(study)[1:]
+
+        again = study_of(make("random", where=few))  # what a storage gives another process
+        again.add_trials(study.get_trials())
+        with pytest.warns(UserWarning, match="Trial 0 is left out"):
+            again.optimize(objective, n_trials=1)
+        assert len(again.sampler.search.history) == 3
+
     def test_directions_must_agree(self):
         study = optuna.create_study(direction="minimize", sampler=ArchrepSampler(make()))
         with pytest.raises(ConfigError, match="must maximize one value.* Got minimize"):
