@@ -401,7 +401,8 @@ def _run(job: Job, seeds: Sequence[int], checkpoint: Path | None, owner: int | N
             continue
         now = time.monotonic()
         if now - told > 1:  # for the progress that the first process shows
-            checkpoint.with_suffix(".queries").write_text(str(block.queries))
+            with suppress(OSError):  # a full disk: saving will say so
+                checkpoint.with_suffix(".queries").write_text(str(block.queries))
             told = now
         if now - saved > SECONDS_BETWEEN_CHECKPOINTS:
             block.save(checkpoint)
