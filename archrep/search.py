@@ -27,8 +27,9 @@ import numpy as np
 from archrep.candidates import Candidates
 from archrep.cells.cell import Cell
 from archrep.errors import ConfigError, MisleadingFigureWarning, RunError
-from archrep.files import locked_folder, read_arrays, read_json, write_arrays, write_json
+from archrep.files import locked_folder, read_arrays, write_arrays, write_json
 from archrep.results import Traces, summarise
+from archrep.run_directory import begin_run
 from archrep.strategies import Strategy, get_strategy, settings
 from archrep.tables.base import Table
 from archrep.tables.paid import PROTOCOLS, PaidQueries
@@ -531,6 +532,7 @@ def search(
             writing it; or the cluster cannot be reached, or was lost.
     """
     from archrep.cluster import connected
+    from archrep.comparison import load_finished
     from archrep.devices import environment, resolve_device
 
     for name, value in (("workers", workers), ("block", block)):
@@ -540,8 +542,9 @@ def search(
     folder = Path(out)
     # The cluster first, so that one that cannot be reached leaves no run directory behind.
     with connected(cluster) as client, locked_folder(folder):
-        if finished := _begin(folder, job, resume=resume):
-            return finished
+        parts = ("block-*", "summary.json", "traces.parquet")
+        if begin_run(folder, job.record, parts, resume=resume):
+            return load_finished(folder).summary
         size = block or job.strategy.block_of(job.candidates)
         seeds = range(job.config.seed, job.config.seed + job.config.runs)
         blocks = [list(seeds[at : at + size]) for at in range(0, len(seeds), size)]
@@ -709,42 +712,6 @@ def _check_blocks(folder: Path, files: list[Path], blocks: list[list[int]], job:
             failed.append(file)
     for file in failed:
         file.unlink()
-
-
-def _begin(folder: Path, job: Job, *, resume: bool) -> dict[str, Any] | None:
-    """Make the run directory ready; the summary of a finished search that is to be resumed."""
-    from archrep.comparison import load_finished
-
-    file, record = folder / "config.json", job.record
-    if not file.exists():
-        parts = (*folder.glob("block-*"), folder / "summary.json", folder / "traces.parquet")
-        if any(part.exists() for part in parts):
-            raise RunError(
-                f"{folder} holds files of a search but no config.json. Pass another `--out`."
-            )
-        write_json(file, record)
-        return None
-    stored = read_json(file, "a search's configuration")
-    if not isinstance(stored, dict):
-        raise RunError(f"Expected a search's configuration in {file}. Got {stored!r:.60}.")
-    differing = [
-        f"`{name}` {stored.get(name)!r} there, {value!r} asked"
-        for name, value in record.items()
-        if stored.get(name) != value
-    ]
-    if differing:
-        raise RunError(
-            f"{folder} holds another search: {'; '.join(differing[:3])}. Pass another `--out`."
-        )
-    finished = (folder / "summary.json").exists()
-    if not resume:
-        state = "finished" if finished else "unfinished"
-        raise RunError(
-            f"{folder} holds this search, {state}. Pass `--resume` to "
-            + ("read it" if finished else "go on with it")
-            + ", or another `--out`."
-        )
-    return load_finished(folder).summary if finished else None
 
 
 class _Clock:

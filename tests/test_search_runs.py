@@ -222,10 +222,10 @@ class TestRunDirectory:
     def test_another_search_or_the_same_without_resume_is_refused(self, table, tmp_path):
         config = config_of(table, "random", runs=2)
         first = search(config, out=tmp_path, workers=1)
-        with pytest.raises(RunError, match="holds this search, finished. Pass `--resume`"):
+        with pytest.raises(RunError, match="holds this run, finished. Pass `--resume`"):
             search(config, out=tmp_path, workers=1)
         assert search(config, out=tmp_path, workers=1, resume=True) == first
-        with pytest.raises(RunError, match="holds another search: `queries` 18 there, 19 asked"):
+        with pytest.raises(RunError, match="holds another run: `queries` 18 there, 19 asked"):
             search(config_of(table, "random", runs=2, queries=19), out=tmp_path, resume=True)
 
     def interrupted(self, table, tmp_path, monkeypatch):
@@ -322,7 +322,7 @@ class TestRunDirectory:
         config = config_of(table, "dngo", runs=2, encoding="adjacency")
         job = prepare(config)
         vectors = job.candidates.vectors
-        for shift, problem in ((0, None), (1, "holds another search: `candidates_sha256`")):
+        for shift, problem in ((0, None), (1, "holds another run: `candidates_sha256`")):
             mine = replace(job, candidates=job.candidates.with_features(vectors + shift, "mine"))
             if problem is None:
                 search(mine, out=tmp_path, workers=1)
