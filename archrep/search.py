@@ -542,8 +542,8 @@ def search(
     folder = Path(out)
     # The cluster first, so that one that cannot be reached leaves no run directory behind.
     with connected(cluster) as client, locked_folder(folder):
-        parts = ("block-*", "summary.json", "traces.parquet")
-        if begin_run(folder, job.record, parts, resume=resume):
+        leftovers = ("block-*", "summary.json", "traces.parquet")
+        if begin_run(folder, job.record, leftovers, resume=resume):
             return load_finished(folder).summary
         size = block or job.strategy.block_of(job.candidates)
         seeds = range(job.config.seed, job.config.seed + job.config.runs)

@@ -22,7 +22,7 @@ FENCE = re.compile(
     r"(?:^<!-- *(?P<mark>[^\n]*?) *-->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
 )
 MAY_STAY_UNRUN = re.compile(
-    r"\bmake \w|pip install|cuda|tables download|tables build digits|import duckdb"
+    r"\bmake \w|pip install|cuda|tables download|tables build digits|import duckdb|rlnas-small"
 )
 
 

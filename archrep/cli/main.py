@@ -20,6 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "decode": ("archrep.cli.decode", "turn vectors into cells"),
     "report": ("archrep.cli.report", "print the quality of trained encoders"),
     "search": ("archrep.cli.search", "search a benchmark table, for many seeds at once"),
+    "supernet": (
+        "archrep.cli.supernet",
+        "train a supernet, with labels or without, and rank cells",
+    ),
     "query": ("archrep.cli.query", "look cells up in a benchmark table"),
     "tables": ("archrep.cli.tables", "list, import, download, build and export benchmark tables"),
     "cells": ("archrep.cli.cells", "list, draw at random and check cells of a search space"),

@@ -6,7 +6,7 @@ import inspect
 import json
 import sys
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -192,7 +192,7 @@ def field_docs(config: type) -> dict[str, str]:
     import ast
 
     found = {}
-    for base in reversed(config.__mro__[:-1]):  # fields may be inherited
+    for base in filter(is_dataclass, reversed(config.__mro__)):  # fields may be inherited
         body = ast.parse(inspect.cleandoc(inspect.getsource(base))).body[0]
         assert isinstance(body, ast.ClassDef)
         for line, after in zip(body.body, body.body[1:], strict=False):

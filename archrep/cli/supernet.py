@@ -1,0 +1,208 @@
+"""`archrep supernet`: train a supernet, with labels or without, and look up what it finds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from archrep.cli.options import parse_options
+from archrep.cli.progress import Display
+from archrep.errors import ConfigError
+from archrep.searchers.config import PRESETS, SupernetConfig, preset_config
+
+EXAMPLES = """examples:
+  archrep supernet nasbench201 --channels 4 --cells 1 --epochs 20 --out runs/supernet-digits
+  archrep supernet nasbench201 --preset rlnas-small --out runs/rlnas
+  archrep supernet nasbench201 --preset rlnas-small --objective rotation --data noise --runs 5
+  archrep supernet nasbench201 --preset darts-small --objective reconstruction --set ratio=0.5
+  archrep supernet --list"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Train supernets of several seeds side by side, score every cell and look the best ones up.
+
+    Writes config.json, metrics.jsonl (one line an epoch), scores.npz (every score of every cell)
+    and summary.json: the cells found, what the benchmark table recorded of them, and how every
+    score agrees with the table (Kendall, Spearman, share of the best tenth; Kendall among the best
+    1,000 cells), beside the number of parameters. Prints the summary as JSON.
+    """
+
+    space: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SPACE")] = None
+    """Search space of the supernet: nasbench201."""
+    preset: str | None = None
+    """Named settings; `--list` prints them. Flags win over them."""
+    objective: str | None = None
+    """What is learned; `--list` names all."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A setting of the objective, `name=value`; repeat it for more."""
+    data: str | None = None
+    """Images; `--list` names all."""
+    folder: Path | None = None
+    """Where image files lie; by default $ARCHREP_IMAGES, or images in $ARCHREP_DATA."""
+    images: int | None = None
+    """Training images, classes in proportion; by default all."""
+    size: int | None = None
+    """Height and width of an image in pixels; by default as stored."""
+    crop_padding: int | None = None
+    """Pixels that are padded before a random crop."""
+    flip: bool | None = None
+    """Flip half of the training images."""
+    channels: int | None = None
+    """Channels of the first stage."""
+    cells: int | None = None
+    """Cells of a stage."""
+    searcher: Literal["single-path", "darts"] | None = None
+    """How weights are shared and a cell is found."""
+    epochs: int | None = None
+    """Passes over the training images."""
+    batch_size: int | None = None
+    """Images of a step."""
+    learning_rate: float | None = None
+    """Of the weights, at the start."""
+    final_learning_rate: float | None = None
+    """At the end."""
+    weight_decay: float | None = None
+    """On all weights."""
+    unsampled: Literal["zero", "absent"] | None = None
+    """Gradient of what a step did not sample: zeros, as in the published code, or none at all."""
+    stop_angle: float | None = None
+    """Degrees that convolutions may turn before training ends."""
+    order: Literal[1, 2] | None = None
+    """Of the gradient of architecture weights."""
+    alpha_learning_rate: float | None = None
+    """Of Adam on the architecture weights."""
+    seed: int | None = None
+    """Of the first run."""
+    runs: int | None = None
+    """Runs of seeds that count on, trained as one program (3 by default)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    out: Path | None = None
+    """Run directory; default runs/supernet-SPACE-..."""
+    resume: bool = False
+    """Go on with an unfinished run."""
+    dry_run: bool = False
+    """Print the complete configuration and stop."""
+    list: bool = False
+    """Print every supernet, objective, data set, searcher and preset, and stop."""
+
+    def resolve(self) -> SupernetConfig:
+        """The run that preset and flags describe together."""
+        if self.space is None:
+            raise ConfigError("Name a search space, such as `archrep supernet nasbench201`.")
+        names = {f.name for f in fields(SupernetConfig)}
+        given = {
+            name: value for name, value in vars(self).items() if name in names and value is not None
+        }
+        config = SupernetConfig() if self.preset is None else preset_config(self.preset)
+        changes: dict[str, Any] = {}
+        for text in self.set:
+            name, equals, value = text.partition("=")
+            if not (name and equals):
+                raise ConfigError(f"`--set` takes name=value. Got {text!r}.")
+            changes[name.replace("-", "_")] = value
+        if changes:
+            given["objective_settings"] = config.objective_settings | changes
+        return replace(config, **given)
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; see `Options`."""
+    options = parse_options(Options, "supernet", argv, EXAMPLES)
+    if options.list:
+        print_parts()
+        return 0
+    config = options.resolve()
+    out = options.out or default_folder(config, options.preset)
+    if options.dry_run:
+        print(json.dumps(config.to_dict(), indent=2))
+        return 0
+    from archrep.searchers.run import SupernetProgress, train_supernet
+
+    def describe(progress: SupernetProgress) -> str:
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        figures = "  ".join(
+            f"{name.replace('_', ' ')} {sum(values) / len(values):.3g}"
+            for name, values in progress.figures.items()
+        )
+        return f"epoch {progress.epoch}/{progress.epochs}  {figures}  {minutes}:{seconds:02d} left"
+
+    try:
+        with Display() as display:
+            summary = train_supernet(
+                config,
+                out=out,
+                folder=options.folder,
+                device=options.device,
+                resume=options.resume,
+                report=lambda progress: display.show(
+                    "training", progress.epoch, progress.epochs, describe(progress)
+                ),
+            )
+    except KeyboardInterrupt:
+        print(f"Stopped. Go on with the same command and --resume: {out}", file=sys.stderr)
+        raise
+    print(f"Finished: {out}", file=sys.stderr)
+    for line in headlines(summary):
+        print(line, file=sys.stderr)
+    print(json.dumps({"out": str(out), **summary}))
+    return 0
+
+
+def default_folder(config: SupernetConfig, preset: str | None) -> Path:
+    """runs/supernet-SPACE-PRESET-OBJECTIVE-DATA."""
+    parts = ["supernet", config.space, preset, config.objective, Path(config.data).name]
+    return Path("runs") / "-".join(part for part in parts if part)
+
+
+def headlines(summary: dict[str, Any]) -> list[str]:
+    """What came out, in a few lines: the cells found, and rank agreement with the table."""
+    lines = []
+    for name, cells in summary["found"].items():
+        for seed, found in zip(summary["seeds"], cells, strict=True):
+            recorded = found.get("test_accuracy", {})
+            figures = ", ".join(f"{data} {100 * value:.2f} %" for data, value in recorded.items())
+            words = f"  test: {figures}" if figures else ""
+            lines.append(f"best by {name.replace('_', ' ')}, seed {seed}: {found['cell']}{words}")
+    if summary["agreement"] is None:
+        lines.append(f"Not looked up: {summary['table_missing']}")
+        return lines
+    for dataset, scores in summary["agreement"].items():
+        for name, seeds in scores.items():
+            taus = [own["kendall"] for own in seeds]
+            best = [own["kendall_best"] for own in seeds]
+            mean, mean_best = sum(taus) / len(taus), sum(best) / len(best)
+            spread = f" ({min(taus):.3f} .. {max(taus):.3f})" if len(taus) > 1 else ""
+            lines.append(
+                f"{dataset}, {name.replace('_', ' ')}: Kendall {mean:.3f}{spread}, among the best "
+                f"1,000 {mean_best:.3f}"
+            )
+    return lines
+
+
+def print_parts() -> None:
+    """Every part that can be combined."""
+    from archrep.cli.search import field_docs
+    from archrep.data.registry import DATASETS
+    from archrep.objectives.registry import OBJECTIVES
+
+    print("supernets: nasbench201\n\nobjectives:")
+    for name, objective in OBJECTIVES.items():
+        print(f"  {name}: {objective.title}")
+        documented = field_docs(objective)
+        for field in fields(objective):
+            print(f"    {field.name} = {field.default!r}: {documented.get(field.name, '')}")
+    print(f"\ndata: {', '.join(DATASETS)}")
+    print("\nsearchers:\n  single-path: uniform sampling, cells ranked by angle (SPOS, RLNAS)")
+    print("  darts: architecture weights by gradient, first or second order")
+    print("\npresets:")
+    default = SupernetConfig().to_dict()
+    for name, preset in PRESETS.items():
+        changed = {k: v for k, v in preset.to_dict().items() if v != default[k]}
+        print(f"  {name}: {', '.join(f'{k}={v}' for k, v in changed.items()) or 'the defaults'}")

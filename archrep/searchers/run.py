@@ -1,0 +1,250 @@
+"""A weight-sharing run: supernet x objective x data x searcher -> cells -> table -> summary.
+
+A run directory holds `config.json`, `metrics.jsonl` (one line an epoch), `checkpoint.npz` until the
+run is finished, `scores.npz` (what every score says of every cell) and, last of all,
+`summary.json`. A killed run goes on after the last saved epoch, and its result is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archrep.cells.registry import get_space
+from archrep.data.base import ImageSet
+from archrep.data.registry import load_images
+from archrep.devices import environment, one_thread, peak_memory_bytes, resolve_device
+from archrep.errors import RunError, UnknownNameError
+from archrep.files import locked_folder, read_arrays, read_json, write_arrays, write_json
+from archrep.objectives.base import Objective
+from archrep.objectives.registry import make_objective
+from archrep.run_directory import begin_run
+from archrep.searchers.base import Searcher
+from archrep.searchers.config import SupernetConfig
+from archrep.searchers.ranking import agreement, baselines
+from archrep.searchers.registry import get_searcher
+from archrep.tables.registry import open_recorded
+
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+RUN_FILES = ("summary.json", "metrics.jsonl", "checkpoint.npz", "scores.npz")
+"""What a run writes beside its configuration; the first marks a finished one."""
+
+
+@dataclass(frozen=True)
+class SupernetProgress:
+    """What a run reports after every epoch.
+
+    Attributes:
+        epoch: Finished epochs.
+        epochs: Epochs in all.
+        figures: Of that epoch, a list over seeds each.
+        seconds_left: At the rate so far; infinite at the start.
+    """
+
+    epoch: int
+    epochs: int
+    figures: dict[str, list[float]]
+    seconds_left: float
+
+
+def train_supernet(
+    config: SupernetConfig,
+    *,
+    out: str | Path,
+    folder: str | Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    report: Callable[[SupernetProgress], None] = lambda progress: None,
+) -> dict[str, Any]:
+    """Train supernets of several seeds, score all cells and look the best ones up.
+
+    Args:
+        config: Everything that decides the result.
+        out: Run directory, made if it does not exist.
+        folder: Where image files lie, see `archrep.data.registry.load_images`.
+        device: `"cpu"`, `"cuda"`, or `"auto"` for a GPU if there is one.
+        resume: Go on with the run in `out`; a finished one is returned as it is.
+        report: Called after every epoch.
+
+    Returns:
+        The content of `summary.json`.
+
+    Raises:
+        ArchrepError: Parts do not fit together, or image files are missing or damaged.
+        RunError: `out` holds another run, or this one without `resume`; or another process is
+            writing it.
+    """
+    target = resolve_device(device)
+    images, objective = prepare(config, folder)
+    record = config.to_dict() | {"images_sha256": images.sha256}
+    path = Path(out)
+    with locked_folder(path), one_thread():
+        if begin_run(path, record, RUN_FILES, resume=resume):
+            return _finished(path)
+        searcher = get_searcher(config.searcher)(config, images.to(target), objective)
+        started = time.perf_counter(), time.process_time()
+        history, before = _train(path, searcher, record, report)
+        scores = searcher.scores()
+        write_arrays(path / "scores.npz", scores)
+        summary = {
+            "space": config.space,
+            "objective": objective.title,
+            "images": images.name,
+            "seeds": config.seeds,
+            "epochs": len(history),
+            "steps": len(history) * (len(images) // config.batch_size),
+            "last_epoch": history[-1],
+            **look_up(config.space, scores),
+            "wall_seconds": time.perf_counter() - started[0] + before["wall_seconds"],
+            "cpu_seconds": time.process_time() - started[1] + before["cpu_seconds"],
+            "peak_memory_bytes": peak_memory_bytes(),
+            "config": record,
+            "environment": environment(target),
+        }
+        write_json(path / "summary.json", summary)
+        (path / "checkpoint.npz").unlink(missing_ok=True)
+        return summary
+
+
+def prepare(config: SupernetConfig, folder: str | Path | None = None) -> tuple[ImageSet, Objective]:
+    """Images and objective of a run.
+
+    Raises:
+        ArchrepError: A name is unknown, a file missing or damaged, or parts do not fit together.
+    """
+    if config.space != "nasbench201":
+        raise UnknownNameError(f"Supernets are: nasbench201. Got {config.space!r}.")
+    objective = make_objective(config.objective, config.objective_settings)
+    images = load_images(
+        config.data, folder=folder, size=config.size, count=config.images, seed=config.seed
+    )
+    objective.adopt(images, config.seed)  # refuse what does not fit before anything is written
+    return images, objective
+
+
+def look_up(space: str, scores: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What a table says of the cells that each score would choose, and of its ranking.
+
+    Args:
+        space: Name of the space, and of its table.
+        scores: Of every cell, `[S, N]` each.
+
+    Returns:
+        `found`, by score a list over seeds: notation, index and recorded accuracies of the best
+        cell; `agreement`, by data set and score, a list over seeds of what `ranking.agreement`
+        gives; and `table`, the table's title and hash. Agreement and table are `None`, and
+        accuracies left out, where the table is not there.
+    """
+    cells = get_space(space)
+    found: dict[str, list[dict[str, Any]]] = {
+        name: [
+            {"index": int(row), "cell": cells.format(cells.enumerate()[int(row)])}
+            for row in values.argmax(1)
+        ]
+        for name, values in scores.items()
+    }
+    try:
+        table = open_recorded(space)
+    except UnknownNameError as error:
+        return {"found": found, "agreement": None, "table": None, "table_missing": str(error)}
+    everything = dict(scores)
+    for name, values in baselines(cells).items():  # type: ignore[arg-type]
+        everything[name] = np.broadcast_to(values, (1, len(values)))
+    ranks: dict[str, Any] = {}
+    for dataset in table.datasets:
+        accuracy = table.column("test_accuracy", dataset=dataset)
+        for line in (line for lines in found.values() for line in lines):
+            line.setdefault("test_accuracy", {})[dataset] = float(accuracy[line["index"]])
+        ranks[dataset] = {
+            name: [agreement(own, accuracy) for own in values]
+            for name, values in everything.items()
+        }
+    return {
+        "found": found,
+        "agreement": ranks,
+        "table": {"title": table.info.title, "sha256": table.sha256},
+    }
+
+
+def _train(
+    folder: Path,
+    searcher: Searcher,
+    record: dict[str, Any],
+    report: Callable[[SupernetProgress], None],
+) -> tuple[list[dict[str, list[float]]], dict[str, float]]:
+    """Figures of every epoch, and the time that earlier processes took."""
+    checkpoint, config = folder / "checkpoint.npz", searcher.config
+    history: list[dict[str, list[float]]] = []
+    before = {"wall_seconds": 0.0, "cpu_seconds": 0.0}
+    if checkpoint.exists():
+        history, before = _load(checkpoint, searcher, record)
+    started = time.perf_counter(), time.process_time()
+    saved = time.monotonic()
+    first = len(history)
+    _write_metrics(folder, history)
+    while len(history) < config.epochs and not (history and searcher.finished(history[-1])):
+        figures = searcher.train_epoch(len(history))
+        if not all(np.isfinite(values).all() for values in figures.values()):
+            raise RunError(
+                f"Training diverged in epoch {len(history) + 1}: {figures}. Lower `learning_rate`, "
+                f"{config.learning_rate} here."
+            )
+        history.append(figures)
+        _write_metrics(folder, history[-1:], append=True)
+        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            spent = {
+                "wall_seconds": before["wall_seconds"] + time.perf_counter() - started[0],
+                "cpu_seconds": before["cpu_seconds"] + time.process_time() - started[1],
+            }
+            about = json.dumps({"run": record, "history": history, "spent": spent})
+            write_arrays(checkpoint, searcher.state() | {"about": np.array(about)})
+            saved = time.monotonic()
+        rate = (len(history) - first) / max(time.perf_counter() - started[0], 1e-9)
+        left = (config.epochs - len(history)) / rate
+        report(SupernetProgress(len(history), config.epochs, figures, left))
+    return history, before
+
+
+def _load(
+    path: Path, searcher: Searcher, record: dict[str, Any]
+) -> tuple[list[dict[str, list[float]]], dict[str, float]]:
+    arrays = read_arrays(path, "a checkpoint of this run")
+    try:
+        about = json.loads(str(arrays.pop("about")))
+        if about["run"] != json.loads(json.dumps(record)):
+            raise RunError("It is of another run.")
+        searcher.load_state(arrays)
+        return list(about["history"]), dict(about["spent"])
+    except (ValueError, LookupError, TypeError, AttributeError, RunError) as error:
+        reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+        raise RunError(
+            f"Expected a checkpoint of this run in {path}, and it cannot be used: {reason} Delete "
+            "it; training then begins anew."
+        ) from None
+
+
+def _write_metrics(
+    folder: Path, history: list[dict[str, list[float]]], *, append: bool = False
+) -> None:
+    path = folder / "metrics.jsonl"
+    lines = "".join(json.dumps(figures) + "\n" for figures in history)
+    try:
+        with path.open("a" if append else "w") as file:
+            file.write(lines)
+    except OSError as error:
+        raise RunError(f"Could not write {path}: {error.strerror}.") from None
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """Summary of a finished run; its scores must be there as well."""
+    summary = read_json(folder / "summary.json", "the summary of a finished run")
+    if not isinstance(summary, dict) or "found" not in summary:
+        raise RunError(f"Expected the summary of a finished run in {folder}.")
+    read_arrays(folder / "scores.npz", "the scores of a finished run")
+    return summary

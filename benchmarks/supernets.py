@@ -1,0 +1,180 @@
+"""Searches without labels: what supernets find on NAS-Bench-201, and how their scores rank it.
+
+Question: does a supernet that never saw a label rank cells as the table does, and as well as the
+          number of parameters; which objectives end in skip connections?
+Command:  python benchmarks/supernets.py rlnas             (one experiment; `--list` names all)
+          python benchmarks/supernets.py collapse --rows "supervised"
+          python benchmarks/supernets.py rlnas --only-print
+Time:     rlnas some 15 minutes, collapse some 40, on one core. A run that was cut off goes on.
+
+Needs the images of CIFAR-10 ($ARCHREP_IMAGES, see docs/supernet.md) and the imported table
+nasbench201. Runs live in runs/supernets/; their summaries are collected in
+benchmarks/results/supernets.json and printed beside published figures. Percent and Kendall's tau,
+mean ± standard deviation over seeds 0, 1, ...; nothing was chosen among seeds.
+
+What differs from the publications. RLNAS (Zhang et al., 2021) trains 16 channels and 15 cells on
+25,000 images of 32 x 32 pixels for 250 epochs; here 8 channels and 3 cells on 512 images of 8 x 8
+pixels for 400 epochs. MAE-NAS (Hu et al., 2023) and DARTS on this space (Dong and Yang, 2020)
+train 16 channels and 15 cells on all images for 50 epochs; here 8 channels and 3 cells on 2,048
+images of 16 x 16 pixels for 40 epochs, architecture weights at ten times the rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from archrep.cli.progress import Display
+from archrep.files import write_json
+from archrep.searchers.config import SupernetConfig, preset_config
+from archrep.searchers.run import train_supernet
+
+RESULTS = Path(__file__).parent / "results" / "supernets.json"
+DATASETS = ("cifar10", "cifar100", "imagenet16-120")
+
+PUBLISHED = {
+    "rlnas": "published (RLNAS): tau .508 / .516 / .495, cell 93.45 / 70.71 / 43.70",
+    "collapse": "published (MAE-NAS, Table 4): DARTS 54.30 / 15.61 / 16.32; MAE-NAS 93.77 / 71.75 "
+    "/ 43.77 (mean of four)",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of an experiment.
+
+    Attributes:
+        label: What the printed line says.
+        config: The run.
+    """
+
+    label: str
+    config: SupernetConfig
+
+
+def rlnas() -> Iterator[Row]:
+    """Angles of single-path supernets on random labels, true labels and noise."""
+    changes: dict[str, dict[str, object]] = {
+        "random labels, CIFAR-10": {},
+        "true labels, CIFAR-10": {"objective": "supervised"},
+        "random labels, Gaussian noise": {"data": "noise"},
+        "random labels, absent gradients": {"unsampled": "absent"},
+    }
+    for label, change in changes.items():
+        yield Row(label, preset_config("rlnas-small", runs=5, **change))
+
+
+def collapse() -> Iterator[Row]:
+    """First-order DARTS: supervised against masked reconstruction, skips and recorded accuracy."""
+    yield Row("supervised", preset_config("darts-small", runs=3))
+    for decoder in ("plain", "hierarchical"):
+        for ratio in (0.2, 0.5):
+            settings = {"decoder": decoder, "ratio": ratio}
+            change = {"objective": "reconstruction", "objective_settings": settings}
+            label = f"reconstruction, {decoder} decoder, ratio {ratio}"
+            yield Row(label, preset_config("darts-small", runs=3, **change))
+
+
+EXPERIMENTS = {run.__name__: run for run in (rlnas, collapse)}
+
+
+def main() -> None:
+    """Run what is asked for and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("experiment", nargs="?", choices=list(EXPERIMENTS))
+    parser.add_argument("--list", action="store_true", help="name the experiments")
+    parser.add_argument("--only-print", action="store_true", help="print what was collected")
+    parser.add_argument("--rows", nargs="+", help="only these, named as the table names them")
+    parser.add_argument("--images", type=Path, help="folder of image files")
+    parser.add_argument("--out", type=Path, default=Path("runs/supernets"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    if args.list or args.experiment is None:
+        for name, rows in EXPERIMENTS.items():
+            print(f"{name:10} {rows.__doc__.splitlines()[0]}")
+        return
+    rows = [r for r in EXPERIMENTS[args.experiment]() if args.rows is None or r.label in args.rows]
+    if not rows:
+        sys.exit(f"No row of {args.experiment} is left by --rows.")
+    for row in () if args.only_print else rows:
+        summary = run(row, args.out / args.experiment, args.images)
+        collect(args.results, args.experiment, row.label, summary)
+    entries = json.loads(args.results.read_text()) if args.results.exists() else []
+    print_table([e for e in entries if e["experiment"] == args.experiment])
+    print(PUBLISHED[args.experiment])
+
+
+def run(row: Row, folder: Path, images: Path | None) -> dict:
+    """One run, resumed or returned if it is there already."""
+    name = "".join(c if c.isalnum() or c == "." else "-" for c in row.label.lower())
+    out = folder / name
+    print(f"== {row.label}: {out}", file=sys.stderr)
+    with Display() as display:
+        return train_supernet(
+            row.config,
+            out=out,
+            folder=images,
+            resume=(out / "config.json").exists(),
+            report=lambda p: display.show(
+                row.label, p.epoch, p.epochs, f"epoch {p.epoch}/{p.epochs}"
+            ),
+        )
+
+
+def collect(path: Path, experiment: str, label: str, summary: dict) -> None:
+    """Put a summary into the results file, in place of an older one of the same row."""
+    known = json.loads(path.read_text()) if path.exists() else []
+    kept = [e for e in known if (e["experiment"], e["label"]) != (experiment, label)]
+    write_json(path, [*kept, {"experiment": experiment, "label": label, **summary}])
+
+
+def print_table(entries: list[dict]) -> None:
+    """Cells found and rank agreement, one line a score; baselines once."""
+    head = ["run", "score", "tau C10 / C100 / IN16", "among the best 1,000", "best tenth found"]
+    head += ["cell found, test %", "skips", "CPU-s a seed"]
+    rows = [head]
+    for entry in entries:
+        if entry["agreement"] is None:
+            continue
+        scores = list(entry["agreement"][DATASETS[0]])
+        for score in scores:
+            seeds = [entry["agreement"][name][score] for name in DATASETS]
+            is_baseline = score in ("params", "live_params")
+            if is_baseline and entry is not entries[-1]:
+                continue
+            found = " / ".join(
+                spread([100 * f["test_accuracy"][name] for f in entry["found"][score]], 2)
+                for name in (() if is_baseline else DATASETS)
+            )
+            skips = entry["last_epoch"].get("skips")
+            rows.append(
+                [
+                    "no training" if is_baseline else entry["label"],
+                    score.replace("_", " "),
+                    " / ".join(spread([own["kendall"] for own in s], 3) for s in seeds),
+                    spread([own["kendall_best"] for own in seeds[0]], 3),
+                    spread([100 * own["top_10_percent"] for own in seeds[0]], 0),
+                    found or "-",
+                    "-" if skips is None else " ".join(f"{n:.0f}" for n in skips),
+                    "-" if is_baseline else f"{entry['cpu_seconds'] / len(entry['seeds']):.0f}",
+                ]
+            )
+    widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+    rows.insert(1, ["-" * width for width in widths])
+    for row in rows:
+        print("| " + " | ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)) + " |")
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean ± standard deviation."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()
