@@ -137,7 +137,13 @@ def test_interrupt_is_one_line_and_exit_code_130(command, capsys):
 def test_ctrl_c_ends_a_running_process_with_one_line():
     command = [*ARCHREP, "cells", "nasbench201", "--check"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that started the tests in the background has its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         process.stdin.write("12\n")
         process.stdin.flush()
