@@ -4,7 +4,7 @@ After FractalDB (Kataoka et al., 2020, "Pre-training without natural images", se
 and its published code. A category is a system of n ~ U{2...7} affine maps, six parameters each
 from U(-1, 1):
 
-    x' = a x + b y + e,    y' = c x + d y + f,    a map's probability ~ |a d - b c|
+    x' = a x + b y + e,    y' = c x + d y + f,    a map's probability ~ the size of a d - b c
 
 The chaos game starts at (0, 0) and keeps every point. A system is accepted if 100,000 points,
 drawn as single pixels on 512 x 512, fill at least a fifth of them. Of 4,000 random systems 81 did

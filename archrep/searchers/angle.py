@@ -1,5 +1,7 @@
 """How far the weights of a path turned in training: the score of RLNAS, exact for every cell.
 
+The angle of a cell a is::
+
     angle(a) = arccos( <V_0(a), V_t(a)> / (|V_0(a)| |V_t(a)|) )
 
 V(a) holds the weights on every path from a cell's input to its output, for every cell, and those of
