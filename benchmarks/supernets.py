@@ -160,7 +160,7 @@ def print_table(entries: list[dict]) -> None:
                     spread([own["kendall_best"] for own in seeds[0]], 3),
                     spread([100 * own["top_10_percent"] for own in seeds[0]], 0),
                     found or "-",
-                    "-" if skips is None else " ".join(f"{n:.0f}" for n in skips),
+                    "-" if skips is None or is_baseline else " ".join(f"{n:.0f}" for n in skips),
                     "-" if is_baseline else f"{entry['cpu_seconds'] / len(entry['seeds']):.0f}",
                 ]
             )

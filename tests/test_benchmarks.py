@@ -162,3 +162,35 @@ def import_script(name):
         return __import__(name)
     finally:
         sys.path.pop(0)
+
+
+def test_rows_of_supernets_are_runs_that_can_be_made():
+    from archrep.objectives.registry import make_objective
+
+    script = import_script("supernets")
+    for name, rows in script.EXPERIMENTS.items():
+        made = list(rows())
+        assert len({row.label for row in made}) == len(made) > 1
+        assert name in script.PUBLISHED
+        for row in made:
+            make_objective(row.config.objective, row.config.objective_settings)
+
+
+def test_supernets_print_what_was_collected(tmp_path):
+    entry = {
+        "found": {},
+        "seeds": [0, 1],
+        "cpu_seconds": 20.0,
+        "last_epoch": {"loss": [1.0, 1.0]},
+    }
+    script = import_script("supernets")
+    own = {"kendall": 0.5, "kendall_best": 0.1, "top_10_percent": 0.25}
+    scores = {"angle": [own, own | {"kendall": 0.7}], "params": [own]}
+    entry["agreement"] = dict.fromkeys(script.DATASETS, scores)
+    entry["found"]["angle"] = [{"test_accuracy": dict.fromkeys(script.DATASETS, 0.9)}] * 2
+    script.collect(tmp_path / "s.json", "rlnas", "mine", entry)
+    out = run("supernets.py", "rlnas", "--only-print", "--results", tmp_path / "s.json")
+    rows = [[cell.strip() for cell in line.split("|")] for line in out.splitlines()]
+    assert rows[2][1:4] == ["mine", "angle", " / ".join(["0.600 ± 0.141"] * 3)]
+    assert rows[3][1:3] == ["no training", "params"]
+    assert "published (RLNAS)" in out
