@@ -16,7 +16,8 @@ What differs from the publications. RLNAS (Zhang et al., 2021) trains 16 channel
 25,000 images of 32 x 32 pixels for 250 epochs; here 8 channels and 3 cells on 512 images of 8 x 8
 pixels for 400 epochs. MAE-NAS (Hu et al., 2023) and DARTS on this space (Dong and Yang, 2020)
 train 16 channels and 15 cells on all images for 50 epochs; here 8 channels and 3 cells on 2,048
-images of 16 x 16 pixels for 40 epochs, architecture weights at ten times the rate.
+images of 16 x 16 pixels for 40 epochs, without augmentation, architecture weights at ten times the
+rate.
 """
 
 from __future__ import annotations
