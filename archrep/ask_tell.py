@@ -22,6 +22,7 @@ from archrep.cells.registry import get_space
 from archrep.cells.space import Space
 from archrep.errors import CellError, ConfigError, RunError, ShapeError, SpaceError
 from archrep.files import make_folder, read_arrays, write_arrays
+from archrep.settings import check
 from archrep.strategies import Strategy, get_strategy
 from archrep.strategies import settings as settings_of
 from archrep.strategies.base import StrategyConfig
@@ -562,8 +563,7 @@ def _check_arguments(
             state is None or (isinstance(state, (str, Path)) and state != "")
         ),
     }
-    if problems := [problem for problem, fine in checks.items() if not fine]:
-        raise ConfigError("\n".join(problems))
+    check(checks)
 
 
 def _check_count(name: str, count: object) -> None:

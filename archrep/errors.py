@@ -33,6 +33,10 @@ class TableError(ArchrepError, ValueError):
     """A benchmark table, or a file to make one of, is damaged or not of the expected kind."""
 
 
+class DataError(ArchrepError, ValueError):
+    """Images, or files of them, are missing, damaged or not of the expected kind."""
+
+
 class UnmeasuredError(ArchrepError, LookupError):
     """A cell, data set, seed or epoch that a table has no record of."""
 

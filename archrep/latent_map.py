@@ -19,6 +19,7 @@ from archrep.cells.space import Space
 from archrep.errors import ConfigError, RunError, ShapeError
 from archrep.files import write_atomically
 from archrep.seeding import derive_seed, numpy_stream
+from archrep.settings import check
 
 Method = Literal["tsne", "pca"]
 METHODS: dict[str, str] = {"tsne": "t-SNE", "pca": "PCA"}
@@ -167,8 +168,7 @@ def latent_map(
         f"`max_points` must be at least {MIN_POINTS}. Got {max_points}.": max_points >= MIN_POINTS,
         f"`perplexity` must be at least 1. Got {perplexity}.": perplexity >= 1,
     }
-    if problems := [problem for problem, fine in checks.items() if not fine]:
-        raise ConfigError("\n".join(problems))
+    check(checks)
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or len(embeddings) < MIN_POINTS or not embeddings.shape[1]:
         raise ShapeError(

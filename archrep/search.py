@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from archrep.errors import ConfigError, MisleadingFigureWarning, RunError
 from archrep.files import locked_folder, read_arrays, write_arrays, write_json
 from archrep.results import Traces, summarise
 from archrep.run_directory import begin_run
+from archrep.settings import check, from_plain
 from archrep.strategies import Strategy, get_strategy, settings
 from archrep.tables.base import Table
 from archrep.tables.paid import PROTOCOLS, PaidQueries
@@ -104,8 +105,7 @@ class SearchConfig:
                 self.protocol in PROTOCOLS
             ),
         }
-        if problems := [problem for problem, fine in checks.items() if not fine]:
-            raise ConfigError("\n".join(problems))
+        check(checks)
         settings(get_strategy(self.strategy), self.preset, self.settings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,10 +119,7 @@ class SearchConfig:
         Raises:
             ConfigError: A field is unknown, or a value impossible.
         """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(f"Unknown settings {unknown}; known are {sorted(known)}.")
-        return cls(**values)
+        return from_plain(cls, values)
 
 
 @dataclass(frozen=True, eq=False)

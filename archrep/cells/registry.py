@@ -7,7 +7,7 @@ from archrep.cells.nasbench101 import NasBench101
 from archrep.cells.nasbench201 import NasBench201
 from archrep.cells.nats_size import NatsSize
 from archrep.cells.space import Space
-from archrep.errors import ConfigError, UnknownNameError
+from archrep.settings import named, register
 
 SPACES: dict[str, Space] = {
     space.name: space for space in (NasBench101(), NasBench201(), Darts(), NatsSize())
@@ -22,9 +22,7 @@ def get_space(space: str | Space) -> Space:
     """
     if isinstance(space, Space):
         return space
-    if space not in SPACES:
-        raise UnknownNameError(f"Search space must be one of {', '.join(SPACES)}. Got {space!r}.")
-    return SPACES[space]
+    return named(SPACES, space, "Search space")
 
 
 def register_space(space: Space) -> Space:
@@ -33,9 +31,4 @@ def register_space(space: Space) -> Space:
     Raises:
         ConfigError: Another space already has that name.
     """
-    if space.name in SPACES:
-        raise ConfigError(
-            f"A space named {space.name!r} is registered already. Choose another name."
-        )
-    SPACES[space.name] = space
-    return space
+    return register(SPACES, space.name, space, "A space")

@@ -50,9 +50,9 @@ class Options:
     """Train one cell of each class that computes the same (NAS-Bench-201: 6,466); its record then
     answers for the whole class."""
     images: str = "digits"
-    """`digits` (1,797 handwritten digits of 8 x 8 pixels, from scikit-learn), or an .npz file with
+    """`digits` (1,797 handwritten digits of 8 x 8 pixels, from scikit-learn); an .npz file with
     `images` [N, H, W] or [N, H, W, C], `labels` [N] and perhaps `split` [N] (0 train, 1 valid,
-    2 test)."""
+    2 test); or another data set of `archrep supernet --list`, whose training images are halved."""
     out: Path | None = None
     """Run directory; default runs/table-NAME."""
     workers: int | None = None

@@ -16,6 +16,7 @@ from archrep.cli.options import parse_options
 from archrep.cli.progress import Display
 from archrep.errors import ConfigError
 from archrep.search import SearchConfig, SearchProgress, prepare, search
+from archrep.settings import assignments
 from archrep.strategies import STRATEGIES
 
 EXAMPLES = """examples:
@@ -85,12 +86,6 @@ class Options:
         """The search that the flags describe."""
         if self.table is None:
             raise ConfigError("Name a table, such as `archrep search digits`.")
-        changes = {}
-        for text in self.set:
-            name, equals, value = text.partition("=")
-            if not (name and equals):
-                raise ConfigError(f"`--set` takes name=value. Got {text!r}.")
-            changes[name.replace("-", "_")] = value
         budget = self.queries
         if self.queries is None and self.seconds is None:
             budget = 100
@@ -98,7 +93,7 @@ class Options:
             table=self.table,
             strategy=self.strategy,
             preset=self.preset,
-            settings=changes,
+            settings=assignments(self.set),
             encoding=self.encoding,
             dataset=self.dataset,
             epochs=self.epochs,

@@ -14,12 +14,13 @@ from archrep.cli.options import parse_options
 from archrep.cli.progress import Display
 from archrep.errors import ConfigError
 from archrep.searchers.config import PRESETS, SupernetConfig, preset_config
+from archrep.settings import assignments
 
 EXAMPLES = """examples:
   archrep supernet nasbench201 --channels 4 --cells 1 --epochs 20 --out runs/supernet-digits
   archrep supernet nasbench201 --preset rlnas-small --out runs/rlnas
   archrep supernet nasbench201 --preset rlnas-small --objective rotation --data noise --runs 5
-  archrep supernet nasbench201 --preset darts-small --objective reconstruction --set ratio=0.5
+  archrep supernet darts-s2 --preset darts --channels 8 --cells 5 --size 16 --tune order=2
   archrep supernet --list"""
 
 
@@ -34,7 +35,7 @@ class Options:
     """
 
     space: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SPACE")] = None
-    """Search space of the supernet: nasbench201."""
+    """The supernet; `--list` names all."""
     preset: str | None = None
     """Named settings; `--list` prints them. Flags win over them."""
     objective: str | None = None
@@ -54,11 +55,17 @@ class Options:
     flip: bool | None = None
     """Flip half of the training images."""
     channels: int | None = None
-    """Channels of the first stage."""
+    """Channels of the first stage; by default as published."""
     cells: int | None = None
-    """Cells of a stage."""
-    searcher: Literal["single-path", "darts"] | None = None
-    """How weights are shared and a cell is found."""
+    """Cells of a stage of NAS-Bench-201, or of a whole network of DARTS."""
+    stem: Literal["cifar", "imagenet"] | None = None
+    """How a network of DARTS begins."""
+    width: float | None = None
+    """Factor of all channels of MobileNets."""
+    searcher: str | None = None
+    """How weights are shared and a cell is found; `--list` names all."""
+    tune: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A setting of the searcher, `name=value`; repeat it for more."""
     epochs: int | None = None
     """Passes over the training images."""
     batch_size: int | None = None
@@ -69,14 +76,8 @@ class Options:
     """At the end."""
     weight_decay: float | None = None
     """On all weights."""
-    unsampled: Literal["zero", "absent"] | None = None
-    """Gradient of what a step did not sample: zeros, as in the published code, or none at all."""
-    stop_angle: float | None = None
-    """Degrees that convolutions may turn before training ends."""
-    order: Literal[1, 2] | None = None
-    """Of the gradient of architecture weights."""
-    alpha_learning_rate: float | None = None
-    """Of Adam on the architecture weights."""
+    clip: float | None = None
+    """Largest norm of a gradient."""
     seed: int | None = None
     """Of the first run."""
     runs: int | None = None
@@ -94,21 +95,19 @@ class Options:
 
     def resolve(self) -> SupernetConfig:
         """The run that preset and flags describe together."""
-        if self.space is None:
+        if self.space is None and self.preset is None:
             raise ConfigError("Name a search space, such as `archrep supernet nasbench201`.")
         names = {f.name for f in fields(SupernetConfig)}
         given = {
             name: value for name, value in vars(self).items() if name in names and value is not None
         }
         config = SupernetConfig() if self.preset is None else preset_config(self.preset)
-        changes: dict[str, Any] = {}
-        for text in self.set:
-            name, equals, value = text.partition("=")
-            if not (name and equals):
-                raise ConfigError(f"`--set` takes name=value. Got {text!r}.")
-            changes[name.replace("-", "_")] = value
-        if changes:
-            given["objective_settings"] = config.objective_settings | changes
+        if self.set:
+            changed = assignments(self.set)
+            given["objective_settings"] = config.objective_settings | changed
+        if self.tune:
+            changed = assignments(self.tune, "--tune")
+            given["searcher_settings"] = config.searcher_settings | changed
         return replace(config, **given)
 
 
@@ -130,6 +129,7 @@ def main(argv: list[str]) -> int:
         figures = "  ".join(
             f"{name.replace('_', ' ')} {sum(values) / len(values):.3g}"
             for name, values in progress.figures.items()
+            if not isinstance(values[0], str)
         )
         return f"epoch {progress.epoch}/{progress.epochs}  {figures}  {minutes}:{seconds:02d} left"
 
@@ -167,13 +167,14 @@ def headlines(summary: dict[str, Any]) -> list[str]:
     for name, cells in summary["found"].items():
         for seed, found in zip(summary["seeds"], cells, strict=True):
             recorded = found.get("test_accuracy", {})
+            if "predicted_accuracy" in found:
+                recorded = {"predicted validation": found["predicted_accuracy"]}
             figures = ", ".join(f"{data} {100 * value:.2f} %" for data, value in recorded.items())
-            words = f"  test: {figures}" if figures else ""
+            words = f"  {figures}" if figures else ""
             lines.append(f"best by {name.replace('_', ' ')}, seed {seed}: {found['cell']}{words}")
-    if summary["agreement"] is None:
+    if summary["table"] is None:
         lines.append(f"Not looked up: {summary['table_missing']}")
-        return lines
-    for dataset, scores in summary["agreement"].items():
+    for dataset, scores in (summary["agreement"] or {}).items():
         for name, seeds in scores.items():
             taus = [own["kendall"] for own in seeds]
             best = [own["kendall_best"] for own in seeds]
@@ -188,21 +189,33 @@ def headlines(summary: dict[str, Any]) -> list[str]:
 
 def print_parts() -> None:
     """Every part that can be combined."""
-    from archrep.cli.search import field_docs
     from archrep.data.registry import DATASETS
     from archrep.objectives.registry import OBJECTIVES
+    from archrep.searchers.registry import SEARCHERS
+    from archrep.supernets.registry import SUPERNETS
 
-    print("supernets: nasbench201\n\nobjectives:")
+    print(f"supernets: {', '.join(SUPERNETS)}")
+    print("\nobjectives (settings by --set):")
     for name, objective in OBJECTIVES.items():
-        print(f"  {name}: {objective.title}")
-        documented = field_docs(objective)
-        for field in fields(objective):
-            print(f"    {field.name} = {field.default!r}: {documented.get(field.name, '')}")
+        print_settings(name, objective.title, objective)
     print(f"\ndata: {', '.join(DATASETS)}")
-    print("\nsearchers:\n  single-path: uniform sampling, cells ranked by angle (SPOS, RLNAS)")
-    print("  darts: architecture weights by gradient, first or second order")
+    print("\nsearchers (settings by --tune):")
+    for name, searcher in SEARCHERS.items():
+        print_settings(name, searcher.title, searcher.Settings)
     print("\npresets:")
     default = SupernetConfig().to_dict()
     for name, preset in PRESETS.items():
         changed = {k: v for k, v in preset.to_dict().items() if v != default[k]}
         print(f"  {name}: {', '.join(f'{k}={v}' for k, v in changed.items()) or 'the defaults'}")
+
+
+def print_settings(name: str, title: str, kind: Any) -> None:
+    """A part and its settings."""
+    from archrep.cli.search import field_docs
+
+    print(f"  {name}: {title}")
+    documented: dict[str, str] = {}
+    for owner in reversed(kind.__mro__[:-1]):
+        documented |= field_docs(owner)
+    for field in fields(kind):
+        print(f"    {field.name} = {field.default!r}: {documented.get(field.name, '')}")

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from archrep.data.base import IGNORED
-from archrep.errors import ConfigError, ShapeError
+from archrep.errors import ShapeError
+from archrep.settings import check
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class Augmentation:
                 "`resized_crop` must be two shares, 0 < least <= largest <= 1. "
                 f"Got {self.resized_crop}."
             ] = fine and self.resized_crop[1] <= 1
-        if problems := [problem for problem, fine in checks.items() if not fine]:
-            raise ConfigError(" ".join(problems))
+        check(checks)
 
     @overload
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor: ...

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from archrep.errors import ConfigError, ShapeError
+from archrep.errors import DataError, ShapeError
 
 Task = Literal["classes", "masks", "findings"]
 """What targets are: a class of each image, of each pixel, or several findings that may hold."""
@@ -38,7 +38,8 @@ class ImageSet:
 
     Raises:
         ShapeError: Images and targets do not fit together.
-        ConfigError: A target is none of the classes, or there are fewer than two classes.
+        DataError: A target is none of the classes, there are fewer than two classes, or `mean` and
+            `std` are not those of as many channels.
     """
 
     name: str
@@ -61,17 +62,17 @@ class ImageSet:
         if self.images.dtype not in (torch.uint8, torch.float32):
             raise ShapeError(f"`images` must be of uint8 or float32. Got {self.images.dtype}.")
         if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
-            raise ConfigError(
+            raise DataError(
                 f"`mean` and `std` must have {channels} values, the latter positive. "
                 f"Got {self.mean} and {self.std}."
             )
         if self.task == "findings":
             return
         if self.classes < 2:
-            raise ConfigError(f"Classes must be at least 2. Got {self.classes}.")
+            raise DataError(f"Classes must be at least 2. Got {self.classes}.")
         known = self.targets[self.targets != IGNORED] if self.task == "masks" else self.targets
         if len(known) and not 0 <= int(known.min()) <= int(known.max()) < self.classes:
-            raise ConfigError(
+            raise DataError(
                 f"Targets of {self.name} must be classes from 0 to {self.classes - 1}. "
                 f"Got {int(known.min())} to {int(known.max())}."
             )

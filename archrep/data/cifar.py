@@ -24,7 +24,7 @@ from archrep.data.files import (
     read_tar,
 )
 from archrep.data.pickles import read_batch
-from archrep.errors import ConfigError
+from archrep.errors import DataError
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 """Of the training images, as the code of DARTS and its successors rounds it."""
@@ -89,7 +89,8 @@ def load_cifar10(folder: str | Path | None = None, part: str = "train") -> Image
         part: `"train"` or `"test"`.
 
     Raises:
-        ConfigError: They are not there or damaged.
+        DataError: They are not there or damaged.
+        ConfigError: There is no such part.
     """
     return _load(_CIFAR10, folder, part)
 
@@ -107,7 +108,8 @@ def load_cifar100(
         coarse: The 20 superclasses instead.
 
     Raises:
-        ConfigError: They are not there or damaged.
+        DataError: They are not there or damaged.
+        ConfigError: There is no such part.
     """
     return _load(_CIFAR100, folder, part, coarse)
 
@@ -121,7 +123,7 @@ def _load(source: _Source, folder: str | Path | None, part: str, coarse: bool = 
     else:
         images, labels, index = _strips(source, found, part, coarse)
     if len(index) > _COUNTS[part]:
-        raise ConfigError(
+        raise DataError(
             f"{source.name} has {_COUNTS[part]:,} images of {part}. Got {len(index):,}."
         )
     complete = len(index) == _COUNTS[part]
@@ -163,7 +165,7 @@ def _batches(source: _Source, path: Path, part: str, coarse: bool) -> tuple[np.n
         wanted = [f"{source.folder}/{name}" for name in names]
         content = {Path(name).name: data for name, data in read_tar(path, wanted).items()}
         if gone := [name for name in names if name not in content]:
-            raise ConfigError(f"{path} must hold {source.folder}/{gone[0]}, and does not.")
+            raise DataError(f"{path} must hold {source.folder}/{gone[0]}, and does not.")
     key = "coarse_labels" if coarse else source.labels
     read = [read_batch(content[name], f"{name} in {path}", key) for name in names]
     pixels = np.concatenate([pixels for pixels, _ in read])
@@ -174,10 +176,10 @@ def planar(pixels: np.ndarray, size: int, name: str) -> np.ndarray:
     """Images `[N, size, size, 3]` of planar pixels `[N, 3 * size^2]`, red plane first.
 
     Raises:
-        ConfigError: They are of another size.
+        DataError: They are of another size.
     """
     if pixels.shape[1] != 3 * size * size:
-        raise ConfigError(
+        raise DataError(
             f"Images of {name} must have {3 * size * size:,} values. Got {pixels.shape[1]:,}."
         )
     return pixels.reshape(-1, 3, size, size).transpose(0, 2, 3, 1)
@@ -191,7 +193,7 @@ def _strips(
     for path in paths:
         pieces.append(read_strips(path, part, "coarse" if coarse else "labels"))
         if pieces[-1].images.shape[1] != 32:
-            raise ConfigError(
+            raise DataError(
                 f"Images of {source.name} must have 32 x 32 pixels. Those of {path} have "
                 f"{pieces[-1].images.shape[1]}."
             )
@@ -202,7 +204,7 @@ def _strips(
     ascending = index[order]
     bad = ascending[0] < 0 or ascending[-1] >= _COUNTS[part]
     if bad or (np.diff(ascending) == 0).any():
-        raise ConfigError(
+        raise DataError(
             f"Positions of {', '.join(path.name for path in paths)} must be distinct and below "
             f"{_COUNTS[part]:,}. Some repeat or lie outside."
         )

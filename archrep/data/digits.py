@@ -10,6 +10,14 @@ from archrep.data.files import choose_part, statistics
 from archrep.seeding import numpy_stream
 
 
+def read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """All 1,797 images `[N, 8, 8]` of levels 0 to 16 and their classes `[N]`, in stored order."""
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    return digits.images, np.asarray(digits.target, np.int64)
+
+
 def load_digits(part: str = "train") -> ImageSet:
     """Grey images `[N, 1, 8, 8]` of 10 digits that come with scikit-learn, four in five to train.
 
@@ -22,12 +30,9 @@ def load_digits(part: str = "train") -> ImageSet:
     Raises:
         ConfigError: There is no such part.
     """
-    from sklearn import datasets
-
     choose_part(part, {"train": "train", "test": "test"}, "digits")
-    digits = datasets.load_digits()
-    grey = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8))[:, None]
-    labels = np.asarray(digits.target, np.int64)
+    levels, labels = read_digits()
+    grey = torch.from_numpy(np.rint(levels * (255 / 16)).astype(np.uint8))[:, None]
     stream = numpy_stream(0, "data/digits/split")
     # One class after another, each in random order: every fifth one is a fifth of each class.
     order = np.lexsort((stream.permutation(len(labels)), labels))

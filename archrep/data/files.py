@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archrep.errors import ConfigError
+from archrep.errors import ConfigError, DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Of ImageNet's training images, as torchvision's models and most others use them."""
@@ -32,7 +32,7 @@ def images_folder(folder: str | Path | None = None) -> Path:
         folder: Taken where it is given; else `ARCHREP_IMAGES`, else `images` in `ARCHREP_DATA`.
 
     Raises:
-        ConfigError: Nothing says where, or it is no folder.
+        DataError: Nothing says where, or it is no folder.
     """
     if folder is not None:
         found = Path(folder).expanduser()
@@ -41,21 +41,21 @@ def images_folder(folder: str | Path | None = None) -> Path:
     elif named := os.environ.get("ARCHREP_DATA"):
         found = Path(named).expanduser() / "images"
     else:
-        raise ConfigError(
+        raise DataError(
             "Expected a folder of image files, and none is named. Pass `folder`, or set "
             "ARCHREP_IMAGES to it."
         )
     if not found.is_dir():
-        raise ConfigError(
+        raise DataError(
             f"Expected a folder of image files. Got {found}, which is none. Pass `folder`, or set "
             "ARCHREP_IMAGES to it."
         )
     return found
 
 
-def missing_files(title: str, folder: Path, expected: Iterable[str]) -> ConfigError:
+def missing_files(title: str, folder: Path, expected: Iterable[str]) -> DataError:
     """The error for a data set that is not there; it says which files belong where."""
-    return ConfigError(
+    return DataError(
         f"{title} is not in {folder}. Expected there: {', or '.join(expected)}. Put the files "
         "there, pass another `folder`, or set ARCHREP_IMAGES."
     )
@@ -88,14 +88,14 @@ def decode(data: bytes, name: str, mode: str = "RGB", size: int | None = None) -
         `[H, W, 3]`, or `[H, W]` for `"L"` and `"index"`, of uint8.
 
     Raises:
-        ConfigError: It is damaged, or a mask of more than 8 bits.
+        DataError: It is damaged, or a mask of more than 8 bits.
     """
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(data)) as image:
             if mode == "index" and image.mode not in ("L", "P", "1"):
-                raise ConfigError(
+                raise DataError(
                     f"{name} must be a mask of one 8-bit channel. Got mode {image.mode}."
                 )
             converted = image if mode == "index" else image.convert(mode)
@@ -103,22 +103,22 @@ def decode(data: bytes, name: str, mode: str = "RGB", size: int | None = None) -
                 how = Image.Resampling.NEAREST if mode == "index" else Image.Resampling.BOX
                 converted = converted.resize((size, size), how)
             return np.array(converted, dtype=np.uint8)
-    except ConfigError:
+    except DataError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"{name} is not a readable picture ({first_line(error)}).") from None
+        raise DataError(f"{name} is not a readable picture ({first_line(error)}).") from None
 
 
 def read_bytes(path: Path) -> bytes:
     """Content of a file.
 
     Raises:
-        ConfigError: It cannot be read.
+        DataError: It cannot be read.
     """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def channels_first(images: np.ndarray) -> Tensor:
@@ -154,7 +154,7 @@ class Archive:
     """A zip file that is read member by member.
 
     Raises:
-        ConfigError: It is not there, truncated, or not a zip file; so do its methods.
+        DataError: It is not there, truncated, or not a zip file; so do its methods.
     """
 
     def __init__(self, path: Path) -> None:
@@ -162,7 +162,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
-            raise ConfigError(
+            raise DataError(
                 f"{path} is not a complete zip file ({first_line(error)}). Get it again."
             ) from None
         self.names: list[str] = sorted(self._zip.namelist())
@@ -178,9 +178,9 @@ class Archive:
         try:
             return self._zip.read(name)
         except KeyError:
-            raise ConfigError(f"{self.path} must hold {name}, and does not.") from None
+            raise DataError(f"{self.path} must hold {name}, and does not.") from None
         except (*DAMAGED, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            raise ConfigError(
+            raise DataError(
                 f"{self.path} is damaged at {name} ({first_line(error)}). Get it again."
             ) from None
 
@@ -189,7 +189,7 @@ class Archive:
         try:
             return np.load(io.BytesIO(self.read(name)), allow_pickle=False)
         except (ValueError, EOFError, OSError, SyntaxError) as error:
-            raise ConfigError(
+            raise DataError(
                 f"{name} in {self.path} is not a NumPy array ({first_line(error)})."
             ) from None
 
@@ -198,9 +198,9 @@ class Archive:
         try:
             found = json.loads(self.read(name))
         except ValueError as error:
-            raise ConfigError(f"{name} in {self.path} is not JSON ({first_line(error)}).") from None
+            raise DataError(f"{name} in {self.path} is not JSON ({first_line(error)}).") from None
         if not isinstance(found, dict):
-            raise ConfigError(f"{name} in {self.path} must be a JSON object.")
+            raise DataError(f"{name} in {self.path} must be a JSON object.")
         return found
 
 
@@ -233,12 +233,12 @@ def read_strips(path: Path, part: str, labels: str = "labels") -> Strips:
         labels: `"labels"`, or `"coarse"` for CIFAR-100's superclasses.
 
     Raises:
-        ConfigError: It is damaged, or images and labels differ in number.
+        DataError: It is damaged, or images and labels differ in number.
     """
     with Archive(path) as archive:
         names = [n for n in archive.names if n.startswith(f"{part}-") and n.endswith(".webp")]
         if not names:
-            raise ConfigError(
+            raise DataError(
                 f"{path} must hold strips {part}-000.webp, and has none. "
                 f"It begins with {', '.join(archive.names[:3]) or 'nothing'}."
             )
@@ -247,18 +247,18 @@ def read_strips(path: Path, part: str, labels: str = "labels") -> Strips:
             strip = decode(archive.read(name), f"{name} in {path}")
             height, width = strip.shape[:2]
             if height % width:
-                raise ConfigError(
+                raise DataError(
                     f"{name} in {path} must be whole images of {width} x {width} pixels. "
                     f"Got {width} x {height}."
                 )
             pieces.append(strip.reshape(-1, width, width, 3))
         if len({piece.shape[1:] for piece in pieces}) > 1:
-            raise ConfigError(f"Strips of {path} must be equally wide.")
+            raise DataError(f"Strips of {path} must be equally wide.")
         images = np.concatenate(pieces)
         found = {key: archive.array(f"{part}_{key}.npy") for key in (labels, "index")}
         for key, array in found.items():
             if array.shape != (len(images),) or array.dtype.kind not in "iu":
-                raise ConfigError(
+                raise DataError(
                     f"{part}_{key}.npy in {path} must hold {len(images):,} whole numbers, one an "
                     f"image. Got {array.dtype} {array.shape}."
                 )
@@ -270,21 +270,21 @@ def read_npz(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
     """Those of some arrays of an `.npz` file that it has.
 
     Raises:
-        ConfigError: It is damaged.
+        DataError: It is damaged.
     """
     try:
         # NumPy leaves a file open that it opened and could not read.
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {key: file[key] for key in keys if key in file}
     except (*DAMAGED, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is not a readable .npz file ({first_line(error)}).") from None
+        raise DataError(f"{path} is not a readable .npz file ({first_line(error)}).") from None
 
 
 def read_tar(path: Path, names: Sequence[str]) -> dict[str, bytes]:
     """Some files of a tar archive by their names in it; those that are not there are left out.
 
     Raises:
-        ConfigError: It is damaged.
+        DataError: It is damaged.
     """
     found: dict[str, bytes] = {}
     try:
@@ -296,7 +296,7 @@ def read_tar(path: Path, names: Sequence[str]) -> dict[str, bytes]:
                     assert content is not None  # it is a file
                     found[name] = content.read()
     except DAMAGED as error:
-        raise ConfigError(
+        raise DataError(
             f"{path} is truncated or not a tar file ({first_line(error)}). Get it again."
         ) from None
     return found

@@ -22,8 +22,9 @@ from archrep.data.files import (
     statistics,
 )
 from archrep.data.splits import balanced_rows
-from archrep.errors import ConfigError
+from archrep.errors import ConfigError, DataError
 from archrep.seeding import numpy_stream
+from archrep.settings import check
 
 CHEXPERT_FINDINGS = (
     "Atelectasis",
@@ -64,8 +65,8 @@ def load_chexpert(
         uncertain: What -1 becomes: NaN, 0 or 1.
 
     Raises:
-        ConfigError: They are not there, damaged, or fewer than `count`, or a value is none of
-            1, 0, -1 and blank.
+        DataError: They are not there or damaged, or a value is none of 1, 0, -1 and blank.
+        ConfigError: There is no such part or treatment, or there are fewer than `count`.
     """
     split = choose_part(part, {"train": "train", "test": "valid"}, "chexpert")
     if uncertain not in get_args(Uncertain):
@@ -92,7 +93,7 @@ def load_chexpert(
         # Paths of the table begin with the name of the folder, whatever it is called here.
         path = at / Path(*Path(name).parts[1:])
         if not path.is_file():
-            raise ConfigError(f"{split}.csv names {name}, which is not in {path}.")
+            raise DataError(f"{split}.csv names {name}, which is not in {path}.")
         grey = decode(read_bytes(path), str(path), "L", size or 224)
         pictures.append(np.repeat(grey[:, :, None], 3, axis=2))
     return ImageSet(
@@ -114,21 +115,21 @@ def _table(path: Path, uncertain: Uncertain) -> tuple[list[str], np.ndarray]:
     reader = csv.DictReader(text.splitlines())
     columns = ["Path", *CHEXPERT_FINDINGS]
     if gone := [name for name in columns if name not in (reader.fieldnames or ())]:
-        raise ConfigError(f"{path} must have columns {', '.join(columns)}. It lacks {gone[0]}.")
+        raise DataError(f"{path} must have columns {', '.join(columns)}. It lacks {gone[0]}.")
     paths, rows = [], []
     try:
         for line, row in enumerate(reader, start=2):
             if strange := [n for n in CHEXPERT_FINDINGS if (row[n] or "").strip() not in values]:
-                raise ConfigError(
+                raise DataError(
                     f"{strange[0]} in line {line} of {path} must be 1, 0, -1 or blank. "
                     f"Got {row[strange[0]]!r}."
                 )
             paths.append(row["Path"] or "")
             rows.append([values[(row[name] or "").strip()] for name in CHEXPERT_FINDINGS])
     except csv.Error as error:
-        raise ConfigError(f"{path} is not a readable table ({error}).") from None
+        raise DataError(f"{path} is not a readable table ({error}).") from None
     if not rows:
-        raise ConfigError(f"{path} must name at least one image, and is empty.")
+        raise DataError(f"{path} must name at least one image, and is empty.")
     return paths, np.array(rows, np.float32)
 
 
@@ -157,14 +158,13 @@ def synthetic_findings(
         ConfigError: A number is impossible.
     """
     choose_part(part, {"train": "train", "test": "test"}, "findings")
-    problems = {
+    checks = {
         f"`count` must be at least 1. Got {count}.": count >= 1,
         f"`size` must be at least 8. Got {size}.": size >= 8,
         f"`findings` must be at least 1. Got {findings}.": findings >= 1,
         f"`uncertain` must be from 0 to below 1. Got {uncertain}.": 0 <= uncertain < 1,
     }
-    if wrong := [problem for problem, fine in problems.items() if not fine]:
-        raise ConfigError(" ".join(wrong))
+    check(checks)
     kinds = numpy_stream(seed, "data/findings/kinds")
     place = kinds.uniform(0.25, 0.75, (findings, 2))
     width = kinds.uniform(0.05, 0.15, (findings, 2))

@@ -37,9 +37,10 @@ from torch.nn import functional
 
 from archrep.data.base import ImageSet
 from archrep.data.files import choose_part, first_line, read_npz, statistics
-from archrep.errors import ConfigError
+from archrep.errors import ConfigError, DataError
 from archrep.files import make_folder, write_atomically
 from archrep.seeding import derive_seed, numpy_stream
+from archrep.settings import check
 
 Mode = Literal["patch_gray", "patch_color", "point_gray", "point_color"]
 """Points as random stamps of 3 x 3 or as single pixels; of one grey, or of a hue an image."""
@@ -90,8 +91,7 @@ class FractalConfig:
                 self.size <= self.drawing <= 1024
             ),
         }
-        if problems := [problem for problem, fine in checks.items() if not fine]:
-            raise ConfigError(" ".join(problems))
+        check(checks)
 
     @property
     def points(self) -> int:
@@ -388,7 +388,8 @@ def fractals(
         cache: An `.npz` file to keep them in; read if it is there.
 
     Raises:
-        ConfigError: The file is damaged, or holds other fractals.
+        DataError: The file is damaged.
+        ConfigError: It holds other fractals or is no `.npz` file, or there is no such part.
         RunError: The file cannot be written.
     """
     config = config or FractalConfig()
@@ -422,14 +423,14 @@ def load_fractals(path: str | Path) -> ImageSet:
     """Fractals that were kept in a file.
 
     Raises:
-        ConfigError: It is damaged, or no file of fractals.
+        DataError: It is damaged, or no file of fractals.
     """
     found, images = _read_cache(Path(path))
     names = {field.name for field in fields(FractalConfig)}
     try:
         config = FractalConfig(**{k: v for k, v in found.items() if k in names})
-    except TypeError as error:
-        raise ConfigError(f"{path} has impossible parameters ({first_line(error)}).") from None
+    except (TypeError, ConfigError) as error:
+        raise DataError(f"{path} has impossible parameters ({first_line(error)}).") from None
     return _image_set(images, config)
 
 
@@ -438,9 +439,9 @@ def _read_cache(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     try:
         images, parameters = found["fractals"], json.loads(found["made"].tobytes())
     except (KeyError, ValueError):
-        raise ConfigError(f"{path} holds no fractals. Remove it, or name another file.") from None
+        raise DataError(f"{path} holds no fractals. Remove it, or name another file.") from None
     if not isinstance(parameters, dict) or images.dtype != np.uint8 or images.ndim != 4:
-        raise ConfigError(f"{path} holds no fractals. Remove it, or name another file.")
+        raise DataError(f"{path} holds no fractals. Remove it, or name another file.")
     return parameters, images
 
 
@@ -448,7 +449,7 @@ def _image_set(images: np.ndarray, config: FractalConfig) -> ImageSet:
     count = config.categories * config.per_category
     channels = 3 if config.mode.endswith("color") else 1
     if images.shape != (count, channels, config.size, config.size):
-        raise ConfigError(
+        raise DataError(
             f"Expected {count:,} fractals of {config.size} pixels. Got an array {images.shape}. "
             "Remove the file, or name another one."
         )

@@ -22,7 +22,7 @@ from archrep.data.files import (
 )
 from archrep.data.pickles import read_batch
 from archrep.data.splits import balanced_rows
-from archrep.errors import ConfigError
+from archrep.errors import ConfigError, DataError
 
 IMAGENET16_MEAN = (122.68 / 255, 116.66 / 255, 104.01 / 255)
 """Of the training images, as the code of NAS-Bench-201 has it."""
@@ -58,7 +58,8 @@ def load_imagenet(
         seed: Chooses them.
 
     Raises:
-        ConfigError: They are not there, damaged, of one class only, or fewer than `count`.
+        DataError: They are not there, damaged, or of one class only.
+        ConfigError: There is no such part, `size` is impossible, or there are fewer than `count`.
     """
     split = choose_part(part, {"train": "train", "test": "val"}, "imagenet")
     if size < 1:
@@ -72,11 +73,11 @@ def load_imagenet(
     named = at / "train" if (at / "train").is_dir() else at / split
     wnids = sorted(path.name for path in named.iterdir() if path.is_dir())
     if len(wnids) < 2:
-        raise ConfigError(
+        raise DataError(
             f"{named} must hold folders of at least 2 classes, named by wnid. Got {len(wnids)}."
         )
     if foreign := {path.name for path in (at / split).iterdir() if path.is_dir()} - set(wnids):
-        raise ConfigError(f"{at / split} has classes that {named} lacks: {sorted(foreign)[:3]}.")
+        raise DataError(f"{at / split} has classes that {named} lacks: {sorted(foreign)[:3]}.")
     paths: list[Path] = []
     labels: list[int] = []
     for label, wnid in enumerate(wnids):
@@ -85,7 +86,7 @@ def load_imagenet(
         paths += own
         labels += [label] * len(own)
     if not paths:
-        raise ConfigError(f"{at / split} must hold pictures <wnid>/*.JPEG, and has none.")
+        raise DataError(f"{at / split} must hold pictures <wnid>/*.JPEG, and has none.")
     rows = np.arange(len(paths))
     if count is not None:
         if not 1 <= count <= len(paths):
@@ -127,7 +128,8 @@ def load_imagenet16(folder: str | Path | None = None, part: str = "train") -> Im
         part: `"train"`, or `"test"` for the validation images.
 
     Raises:
-        ConfigError: They are not there or damaged.
+        DataError: They are not there or damaged.
+        ConfigError: There is no such part.
     """
     choose_part(part, {"train": "train", "test": "val"}, "imagenet16")
     if folder is not None and (path := Path(folder).expanduser()).is_file():
@@ -150,7 +152,7 @@ def _official(folder: Path, part: str) -> ImageSet:
     for name in names:
         data, classes = read_batch(read_bytes(folder / name), f"{name} in {folder}", "labels")
         if classes.min(initial=1) < 1 or classes.max(initial=1) > 1000:
-            raise ConfigError(
+            raise DataError(
                 f"Labels of {name} in {folder} must be from 1 to 1000. Got {classes.min()} to "
                 f"{classes.max()}."
             )
@@ -159,7 +161,7 @@ def _official(folder: Path, part: str) -> ImageSet:
         labels.append(classes[kept] - 1)
     images = planar(np.concatenate(pixels), 16, str(folder))
     if not len(images):
-        raise ConfigError(f"{folder} must hold images of the first 120 classes, and has none.")
+        raise DataError(f"{folder} must hold images of the first 120 classes, and has none.")
     return ImageSet(
         name="imagenet16-120",
         images=channels_first(images),
@@ -175,8 +177,12 @@ def _like(path: Path, part: str) -> ImageSet:
     found: dict[str, tuple[float, ...]] = {}
     for key in ("train_mean", "train_std"):
         values = strips.meta.get(key)
-        if not isinstance(values, list) or not all(isinstance(v, (int, float)) for v in values):
-            raise ConfigError(f"meta.json in {path} must hold `{key}`, three numbers.")
+        if (
+            not isinstance(values, list)
+            or len(values) != 3
+            or not all(isinstance(value, (int, float)) for value in values)
+        ):
+            raise DataError(f"meta.json in {path} must hold `{key}`, three numbers.")
         found[key] = tuple(value / 255 for value in values)
     return ImageSet(
         name=path.stem,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from archrep.data.files import first_line
-from archrep.errors import ConfigError
+from archrep.errors import DataError
 
 _NUMBERS = {"u1", "i4", "i8", "f4", "f8"}
 
@@ -28,16 +28,16 @@ def read_batch(data: bytes, name: str, labels: str) -> tuple[np.ndarray, np.ndar
         labels: Key of the labels, such as `"fine_labels"`.
 
     Raises:
-        ConfigError: It names anything but arrays of numbers, is damaged, or has other content.
+        DataError: It names anything but arrays of numbers, is damaged, or has other content.
     """
     content = _load(data, name)
     if not isinstance(content, dict) or not {"data", labels} <= set(content):
-        raise ConfigError(f"{name} must be a dict with `data` and `{labels}`. It is no such batch.")
+        raise DataError(f"{name} must be a dict with `data` and `{labels}`. It is no such batch.")
     pixels, classes = (_array(content[key]) for key in ("data", labels))
     if pixels is None or pixels.ndim != 2 or pixels.dtype != np.uint8:
-        raise ConfigError(f"`data` of {name} must be [N, P] of uint8. It is something else.")
+        raise DataError(f"`data` of {name} must be [N, P] of uint8. It is something else.")
     if classes is None or classes.shape != (len(pixels),) or classes.dtype.kind not in "iu":
-        raise ConfigError(
+        raise DataError(
             f"`{labels}` of {name} must be {len(pixels):,} whole numbers, one an image."
         )
     return pixels, classes.astype(np.int64)
@@ -58,12 +58,12 @@ def _array(value: Any) -> np.ndarray | None:
 def _load(data: bytes, name: str) -> Any:
     try:
         return _Unpickler(data, name).load()
-    except ConfigError:
+    except DataError:
         raise
     except MemoryError:
-        raise ConfigError(f"{name} asks for more memory than there is.") from None
+        raise DataError(f"{name} asks for more memory than there is.") from None
     except Exception as error:  # a nonsensical pickle makes the interpreter raise almost anything
-        raise ConfigError(
+        raise DataError(
             f"{name} is truncated or not a readable pickle ({first_line(error)})."
         ) from None
 
@@ -163,10 +163,10 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ADMITTED:
             return _ADMITTED[module, name]
-        raise ConfigError(
+        raise DataError(
             f"{self._name} names {f'{module}.{name}'[:80]!r}, which no batch of images needs. It "
             "is not an official file, or somebody changed it; nothing was executed."
         )
 
     def persistent_load(self, pid: Any) -> Any:
-        raise ConfigError(f"{self._name} refers to objects outside of the file; it is no batch.")
+        raise DataError(f"{self._name} refers to objects outside of the file; it is no batch.")

@@ -7,17 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
+from archrep import settings
 from archrep.data import cifar, findings, imagenet, segmentation
+from archrep.data.arrays import load_arrays
 from archrep.data.base import ImageSet
 from archrep.data.digits import load_digits
-from archrep.data.files import channels_first, read_npz, statistics
-from archrep.data.fractals import FractalConfig, fractals, load_fractals
+from archrep.data.fractals import FractalConfig, fractals
 from archrep.data.noise import gaussian_noise
 from archrep.data.splits import balanced
-from archrep.errors import ConfigError, UnknownNameError
+from archrep.errors import DataError, UnknownNameError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +52,7 @@ def register(name: str, loader: Loader) -> None:
     Raises:
         ConfigError: There is one of that name.
     """
-    if name in DATASETS:
-        raise ConfigError(f"There is a data set {name!r} already. Choose another name.")
-    DATASETS[name] = loader
+    settings.register(DATASETS, name, loader, "A data set")
 
 
 def load_images(
@@ -71,8 +67,9 @@ def load_images(
     """Images of a data set by its name, or of a file or folder.
 
     A path may be an `.npz` file with `images` `[N, H, W]` or `[N, H, W, c]` of uint8 and `labels`
-    `[N]` (parts: see `load_arrays`), or with fractals; a zip of strips or of CamVid; the archive
-    or folder of CIFAR's batches; or a folder of ImageNet, ImageNet16, Cityscapes or CheXpert.
+    `[N]` (parts: see `archrep.data.arrays.load_arrays`), or with fractals; a zip of strips or of
+    CamVid; the archive or folder of CIFAR's batches; or a folder of ImageNet, ImageNet16,
+    Cityscapes or CheXpert.
 
     Args:
         name_or_path: One of `DATASETS`, or a path.
@@ -84,19 +81,19 @@ def load_images(
 
     Raises:
         UnknownNameError: Neither a name nor a path.
-        ConfigError: Files are missing or damaged, or a number is impossible.
+        DataError: Files are missing or damaged.
+        ConfigError: There is no such part, or a number is impossible.
 
     Example:
         >>> load_images("digits", count=100).images.shape
         torch.Size([100, 1, 8, 8])
     """
-    problems = [
-        f"`{name}` must be at least 1. Got {value}."
-        for name, value in (("size", size), ("count", count))
-        if value is not None and value < 1
-    ]
-    if problems:
-        raise ConfigError(" ".join(problems))
+    settings.check(
+        {
+            f"`{name}` must be at least 1. Got {value}.": value is None or value >= 1
+            for name, value in (("size", size), ("count", count))
+        }
+    )
     at = None if folder is None else Path(folder).expanduser()
     request = Request(part=part, folder=at, size=size, count=count, seed=seed)
     if str(name_or_path) in DATASETS:
@@ -144,63 +141,11 @@ def _load_path(path: Path, request: Request) -> ImageSet:
         for beginning in sorted(known, key=len, reverse=True):
             if path.name.startswith(beginning):
                 return known[beginning](path, part)
-    raise ConfigError(
+    raise DataError(
         f"{path} is of no known layout. Expected an .npz file of `images` and `labels`, a file "
         f"named {', '.join(f'{name}...' for name in known)}, or a folder of CIFAR, ImageNet, "
         "Cityscapes or CheXpert."
     )
-
-
-_SPLIT = {"train": 0, "valid": 1, "test": 2}
-
-
-def load_arrays(path: str | Path, part: str = "train") -> ImageSet:
-    """Images of an `.npz` file.
-
-    Args:
-        path: A file with `images` `[N, H, W]` or `[N, H, W, c]` of uint8, `labels` `[N]` of whole
-            numbers from 0 and, if parts are to be told apart, `split` `[N]`: 0 train, 1
-            validation, 2 test. Or one of fractals.
-        part: `"train"`, `"valid"` or `"test"`; without `split` there is only `"train"`.
-
-    Raises:
-        ConfigError: It is damaged, or arrays do not fit together.
-    """
-    path = Path(path).expanduser()
-    arrays = read_npz(path, ("images", "labels", "split", "fractals"))
-    if "fractals" in arrays:
-        return load_fractals(path)
-    if missing := {"images", "labels"} - set(arrays):
-        raise ConfigError(f"{path} must hold `images` and `labels`. Missing: {sorted(missing)}.")
-    images, labels = arrays["images"], arrays["labels"]
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
-        raise ConfigError(
-            f"`images` of {path} must be uint8 [N, H, W] or [N, H, W, c]. Got {images.dtype} "
-            f"{images.shape}."
-        )
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-        raise ConfigError(
-            f"`labels` of {path} must be {len(images):,} whole numbers. Got {labels.dtype} "
-            f"{labels.shape}."
-        )
-    split = arrays.get("split", np.zeros(len(images), np.uint8))
-    if part not in _SPLIT or split.shape != labels.shape or not (split == _SPLIT[part]).any():
-        raise ConfigError(
-            f"`part` of {path} must be one of {', '.join(_SPLIT)} that its `split` holds, one "
-            f"number an image. Got {part!r}."
-        )
-    pixels = channels_first(images.reshape(*images.shape[:3], -1))
-    train = np.flatnonzero(split == _SPLIT["train"])
-    mean, std = statistics(pixels[torch.from_numpy(train)] if len(train) else pixels)
-    everything = ImageSet(
-        name=path.stem,
-        images=pixels,
-        targets=torch.from_numpy(labels.astype(np.int64)),
-        classes=int(labels.max()) + 1,
-        mean=mean,
-        std=std,
-    )
-    return everything.subset(np.flatnonzero(split == _SPLIT[part]))
 
 
 def _fractals(request: Request) -> ImageSet:

@@ -21,7 +21,7 @@ from archrep.data.files import (
     statistics,
 )
 from archrep.data.splits import balanced_rows
-from archrep.errors import ConfigError
+from archrep.errors import ConfigError, DataError
 
 CITYSCAPES_CLASSES = {
     7: "road",
@@ -72,7 +72,8 @@ def load_cityscapes(
         seed: Chooses them.
 
     Raises:
-        ConfigError: They are not there, lack a mask, are damaged, or fewer than `count`.
+        DataError: They are not there, lack a mask or are damaged.
+        ConfigError: There is no such part, or there are fewer than `count`.
     """
     split = choose_part(part, {"train": "train", "test": "val"}, "cityscapes")
     given = images_folder(folder)
@@ -96,7 +97,7 @@ def load_cityscapes(
         name = path.name.removesuffix(ending) + "_gtFine_labelIds.png"
         mask = places[0] / "gtFine" / split / path.parent.name / name
         if not mask.is_file():
-            raise ConfigError(f"{path.name} must have its mask in {mask}, which is not there.")
+            raise DataError(f"{path.name} must have its mask in {mask}, which is not there.")
         pixels = decode(read_bytes(path), str(path), size=size)
         ids = decode(read_bytes(mask), str(mask), "index", size)
         pairs.append((pixels, _train_ids(ids, str(mask)), path.name))
@@ -115,7 +116,7 @@ def load_cityscapes(
 def _train_ids(ids: np.ndarray, name: str) -> np.ndarray:
     """Train ids of label ids, `[H, W]` of uint8."""
     if ids.max() > _LARGEST_ID and (unknown := ids[(ids > _LARGEST_ID) & (ids != IGNORED)]).size:
-        raise ConfigError(
+        raise DataError(
             f"Label ids of {name} must be from 0 to {_LARGEST_ID}. Got {unknown.max()}; is it "
             "another kind of mask?"
         )
@@ -135,7 +136,8 @@ def load_camvid(
         size: Resized to `size` x `size` as they are read.
 
     Raises:
-        ConfigError: It is not there, damaged, or an image lacks its mask.
+        DataError: It is not there, damaged, or an image lacks its mask.
+        ConfigError: There is no such part.
     """
     split = choose_part(part, {"train": "train", "valid": "val", "test": "test"}, "camvid")
     if folder is not None and Path(folder).expanduser().is_file():
@@ -164,16 +166,16 @@ def _camvid(archive: Archive, split: str, size: int | None) -> tuple[np.ndarray,
     names = [name for name in archive.names if name.startswith(f"images/{split}/")]
     names = [name for name in names if name.endswith(".jpg")]
     if not names:
-        raise ConfigError(f"{archive.path} must hold images/{split}/*.jpg, and has none.")
+        raise DataError(f"{archive.path} must hold images/{split}/*.jpg, and has none.")
     pairs = []
     for name in names:
         mask = f"labels/{split}/{Path(name).stem}.png"
         if mask not in archive.names:
-            raise ConfigError(f"{archive.path} must hold {mask}, the mask of {name}.")
+            raise DataError(f"{archive.path} must hold {mask}, the mask of {name}.")
         pixels = decode(archive.read(name), f"{name} in {archive.path}", size=size)
         classes = decode(archive.read(mask), f"{mask} in {archive.path}", "index", size)
         if classes.max() > CAMVID_CLASSES:
-            raise ConfigError(
+            raise DataError(
                 f"{mask} in {archive.path} must hold classes 0 to {CAMVID_CLASSES - 1}, or "
                 f"{CAMVID_CLASSES} where there is none. Got {classes.max()}."
             )
@@ -187,7 +189,7 @@ def _stacked(pairs: list[tuple[np.ndarray, np.ndarray, str]]) -> tuple[np.ndarra
     size = pairs[0][0].shape[:2]
     for pixels, mask, name in pairs:
         if pixels.shape[:2] != size or mask.shape != size:
-            raise ConfigError(
+            raise DataError(
                 f"Images and masks must all have {size[0]} x {size[1]} pixels. {name} has "
                 f"{pixels.shape[:2]}, its mask {mask.shape}. Pass `size`."
             )

@@ -8,7 +8,7 @@ import numpy as np
 
 from archrep.data.base import ImageSet
 from archrep.data.files import images_folder, missing_files, read_npz
-from archrep.errors import ConfigError
+from archrep.errors import ConfigError, DataError
 from archrep.seeding import numpy_stream
 
 NASBENCH201_FILE = "nas-bench-201-splits.npz"
@@ -70,8 +70,8 @@ def nasbench201_halves(
         path: The file, by default `NASBENCH201_FILE` where image files lie.
 
     Raises:
-        ConfigError: The name is unknown, the file missing or damaged, or the images are not as
-            many as the lists divide.
+        ConfigError: The name is unknown, or the images are not as many as the lists divide.
+        DataError: The file is missing or damaged.
     """
     if name not in NASBENCH201_SPLITS:
         raise ConfigError(f"Splits are: {', '.join(NASBENCH201_SPLITS)}. Got {name!r}.")
@@ -83,11 +83,11 @@ def nasbench201_halves(
     keys = [f"{name}__{part}" for part in NASBENCH201_SPLITS[name]]
     found = read_npz(Path(path), keys)
     if missing := [key for key in keys if key not in found]:
-        raise ConfigError(f"{path} must hold {' and '.join(keys)}. It lacks {missing[0]}.")
+        raise DataError(f"{path} must hold {' and '.join(keys)}. It lacks {missing[0]}.")
     first, second = (np.sort(found[key].ravel()) for key in keys)
     both = np.sort(np.concatenate([first, second]))
     if not np.array_equal(both, np.arange(len(both))):
-        raise ConfigError(f"{' and '.join(keys)} of {path} must name every row exactly once.")
+        raise DataError(f"{' and '.join(keys)} of {path} must name every row exactly once.")
     if len(both) != len(images):
         raise ConfigError(
             f"{name} divides {len(both):,} images in their official order. {images.name} has "

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from archrep.cells.registry import get_space
 from archrep.cells.space import Space
-from archrep.errors import ConfigError, UnknownNameError
+from archrep.errors import ConfigError
+from archrep.settings import check, named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +161,7 @@ class PretrainConfig:
             for name in ("decoder_width", "decoder_layers", "decoder_trunk"):
                 value = getattr(model, name)
                 checks[f"`{name}` must be at least 1. Got {value}."] = value >= 1
-        if problems := [problem for problem, fine in checks.items() if not fine]:
-            raise ConfigError("\n".join(problems))
+        check(checks)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -267,10 +267,8 @@ def preset_config(preset: str, space: str | Space, **fields: Any) -> PretrainCon
     Raises:
         UnknownNameError: No such preset or space; the message lists the known ones.
     """
-    if preset not in PRESETS:
-        raise UnknownNameError(f"Preset must be one of {', '.join(PRESETS)}. Got {preset!r}.")
+    model, training = named(PRESETS, preset, "Preset")
     where = get_space(space)
-    model, training = PRESETS[preset]
     cells = fields.get("cells") or where.size or where.default_sample
     training = replace(training, epochs=default_epochs(preset, where.name, max(cells, 1)))
     return PretrainConfig(space=where.name, preset=preset, model=model, training=training, **fields)

@@ -22,7 +22,7 @@ from archrep.objectives.base import Head, Stage
 from archrep.objectives.classification import Classification
 from archrep.objectives.heads import TilesHead, last_channels
 from archrep.objectives.permutations import Selection, permutation_checks, permutation_set
-from archrep.objectives.settings import check, choices
+from archrep.settings import check, choices
 
 LUMINANCE = (0.2125, 0.7154, 0.0721)
 """Parts of red, green and blue in a grey image (ITU-R BT.709)."""

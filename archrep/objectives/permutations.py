@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archrep.objectives.settings import check
 from archrep.seeding import torch_stream
+from archrep.settings import check
 
 Selection = Literal["average", "max-min"]
 

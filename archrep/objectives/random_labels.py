@@ -15,9 +15,9 @@ import torch
 from archrep.data.base import ImageSet
 from archrep.errors import ConfigError
 from archrep.objectives.base import Objective
-from archrep.objectives.settings import check
 from archrep.objectives.supervised import Supervised
 from archrep.seeding import torch_stream
+from archrep.settings import check
 
 
 @dataclass(frozen=True, kw_only=True)

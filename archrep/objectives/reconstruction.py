@@ -25,7 +25,7 @@ from archrep.errors import ConfigError
 from archrep.objectives.base import Head, Objective, Stage
 from archrep.objectives.decoders import HierarchicalDecoder, PlainDecoder
 from archrep.objectives.heads import last_channels
-from archrep.objectives.settings import check, choices
+from archrep.settings import check, choices
 
 
 @dataclass(frozen=True, kw_only=True)

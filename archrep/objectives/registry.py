@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
-from archrep.errors import ConfigError, UnknownNameError
 from archrep.objectives.base import Objective
 from archrep.objectives.colorization import Colorization
 from archrep.objectives.jigsaw import Jigsaw
@@ -14,8 +12,8 @@ from archrep.objectives.random_labels import RandomLabels
 from archrep.objectives.reconstruction import Reconstruction
 from archrep.objectives.rotation import Rotation
 from archrep.objectives.segmentation import Segmentation
-from archrep.objectives.settings import typed
 from archrep.objectives.supervised import Supervised
+from archrep.settings import named, read_settings, register
 
 OBJECTIVES: dict[str, type[Objective]] = {
     objective.name: objective
@@ -39,9 +37,7 @@ def get_objective(name: str) -> type[Objective]:
     Raises:
         UnknownNameError: No such objective; the message lists the known ones.
     """
-    if name not in OBJECTIVES:
-        raise UnknownNameError(f"Objective must be one of {', '.join(OBJECTIVES)}. Got {name!r}.")
-    return OBJECTIVES[name]
+    return named(OBJECTIVES, name, "Objective")
 
 
 def make_objective(name: str, settings: dict[str, Any] | None = None) -> Objective:
@@ -60,14 +56,7 @@ def make_objective(name: str, settings: dict[str, Any] | None = None) -> Objecti
         100
     """
     objective = get_objective(name)
-    kinds = get_type_hints(objective)
-    known = [field.name for field in fields(objective)]
-    for setting in settings or {}:
-        if setting not in known:
-            listed = ", ".join(known) or "none"
-            raise UnknownNameError(f"Settings of {name!r} are: {listed}. Got {setting!r}.")
-    given = {key: typed(key, value, kinds[key]) for key, value in (settings or {}).items()}
-    return objective(**given)
+    return objective(**read_settings(objective, settings, name))
 
 
 def register_objective(objective: type[Objective]) -> type[Objective]:
@@ -76,9 +65,4 @@ def register_objective(objective: type[Objective]) -> type[Objective]:
     Raises:
         ConfigError: Another objective already has that name.
     """
-    if objective.name in OBJECTIVES:
-        raise ConfigError(
-            f"An objective named {objective.name!r} is registered already. Choose another name."
-        )
-    OBJECTIVES[objective.name] = objective
-    return objective
+    return register(OBJECTIVES, objective.name, objective, "An objective")

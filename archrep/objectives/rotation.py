@@ -18,7 +18,7 @@ from archrep.errors import ConfigError
 from archrep.objectives.base import Head, Stage
 from archrep.objectives.classification import Classification
 from archrep.objectives.heads import ClassifierHead, last_channels
-from archrep.objectives.settings import check, choices
+from archrep.settings import check, choices
 
 TURNS = 4
 

@@ -14,7 +14,7 @@ from archrep.data.base import IGNORED, ImageSet
 from archrep.objectives.aspp import AsppHead
 from archrep.objectives.base import Head, Objective, Stage
 from archrep.objectives.heads import last_channels
-from archrep.objectives.settings import check
+from archrep.settings import check
 
 
 @dataclass(frozen=True, kw_only=True)

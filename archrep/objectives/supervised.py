@@ -14,7 +14,7 @@ from archrep.data.base import ImageSet
 from archrep.objectives.base import Head, Stage
 from archrep.objectives.classification import Classification
 from archrep.objectives.heads import ClassifierHead, last_channels
-from archrep.objectives.settings import check
+from archrep.settings import check
 
 
 @dataclass(frozen=True, kw_only=True)

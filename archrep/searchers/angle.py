@@ -18,11 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from archrep.cells.nasbench201 import OFFICIAL_EDGES, OPERATIONS
-from archrep.supernets.nasbench201 import NONE, POOL, NasBench201Supernet
-
-PATHS = ((3,), (1, 5), (0, 4), (0, 2, 5))
-"""Edges of the four ways from the input of a NAS-Bench-201 cell to its output."""
+from archrep.supernets.base import Supernet
 
 
 class Turn(NamedTuple):
@@ -45,11 +41,11 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class AngleRules:
-    """What counts as a weight of a path; the defaults are those of the release for this space.
+    """What counts as a weight of a path.
 
     Attributes:
         pool: The constant weights of average pooling.
-        identity: An identity matrix for `skip_connect`, as the release counts in other spaces.
+        identity: An identity matrix for each skip connection.
         trunk: What every path has.
         multiplicity: An edge counts once for each path that it lies on.
     """
@@ -60,7 +56,12 @@ class AngleRules:
     multiplicity: bool = True
 
 
-RELEASE = AngleRules()
+RELEASE = {
+    "nasbench201": AngleRules(),
+    "darts": AngleRules(identity=True),
+    "mobilenet": AngleRules(identity=True),
+}
+"""Rules of the released code of RLNAS, by search space."""
 
 
 class Snapshot:
@@ -71,9 +72,9 @@ class Snapshot:
         heads: One a seed; they are part of the trunk.
     """
 
-    def __init__(self, supernet: NasBench201Supernet, heads: nn.ModuleList) -> None:
-        self._candidates = [w.detach().clone() for _, w in supernet.candidate_weights()]
-        self._trunk = [w.detach().clone() for w in supernet.trunk_weights()]
+    def __init__(self, supernet: Supernet, heads: nn.ModuleList) -> None:
+        self._candidates = [c.weights.detach().clone() for c in supernet.angle_candidates()]
+        self._trunk = [w.detach().clone() for w in supernet.angle_trunk()]
         self._heads = [[w.detach().clone() for w in head.parameters()] for head in heads]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -89,20 +90,20 @@ class Snapshot:
         for name, own in self.tensors().items():
             own.copy_(named[name])
 
-    def candidate_turns(self, supernet: NasBench201Supernet) -> Turn:
-        """Of each operation on each edge, all cells together, `[S, 6, 5]`; zero without weights."""
-        shape = (len(supernet.seeds), len(OFFICIAL_EDGES), len(OPERATIONS))
+    def candidate_turns(self, supernet: Supernet) -> Turn:
+        """Of each operation at each place, all cells together, `[S, P, O]`; 0 without weights."""
+        shape = (len(supernet.seeds), *supernet.allowed.shape)
         total = Turn(*(np.zeros(shape) for _ in range(3)))
-        weights = supernet.candidate_weights()
-        for (op, now), then in zip(weights, self._candidates, strict=True):
-            for sums, found in zip(total, _turn(then, now, keep=(0, 2)), strict=True):
-                sums[:, :, op] += found
+        for candidate, then in zip(supernet.angle_candidates(), self._candidates, strict=True):
+            op, places, now, axis = candidate
+            for sums, found in zip(total, _turn(then, now, keep=(0, axis)), strict=True):
+                sums[:, list(places), op] += found
         return total
 
-    def trunk_turns(self, supernet: NasBench201Supernet, heads: nn.ModuleList) -> Turn:
+    def trunk_turns(self, supernet: Supernet, heads: nn.ModuleList) -> Turn:
         """Of what every path has, `[S]`."""
         total = Turn(*(np.zeros(len(supernet.seeds)) for _ in range(3)))
-        for now, then in zip(supernet.trunk_weights(), self._trunk, strict=True):
+        for now, then in zip(supernet.angle_trunk(), self._trunk, strict=True):
             total += Turn(*_turn(then, now, keep=(0,)))
         for s, (head, before) in enumerate(zip(heads, self._heads, strict=True)):
             for now, then in zip(head.parameters(), before, strict=True):
@@ -113,45 +114,53 @@ class Snapshot:
 
 def cell_angles(
     snapshot: Snapshot,
-    supernet: NasBench201Supernet,
+    supernet: Supernet,
     heads: nn.ModuleList,
     choices: np.ndarray,
-    rules: AngleRules = RELEASE,
+    rules: AngleRules | None = None,
 ) -> np.ndarray:
-    """Angles in radians of cells `[M, 6]` that stand at every place, `[S, M]`.
+    """Angles in radians of architectures, operations of each place `[M, P]`, `[S, M]`.
 
-    A cell without a live path has the angle 0.
+    One without a live path has the angle 0.
     """
-    turns = snapshot.candidate_turns(supernet)
-    constant = np.zeros((len(OFFICIAL_EDGES), len(OPERATIONS)))
-    for stage in supernet.stages:
-        if rules.pool:  # C x 3 x 3 constants of 1/9
-            constant[:, POOL] += supernet.per_stage * stage.channels / 9
-        if rules.identity:
-            constant[:, OPERATIONS.index("skip_connect")] += supernet.per_stage * stage.channels
-    turns = Turn(*(part + constant for part in turns))
-    counts, alive = live_edges(choices)
-    if not rules.multiplicity:
-        counts = np.minimum(counts, 1)
-    one_hot = np.eye(len(OPERATIONS))[choices] * counts[:, :, None]  # [M, 6, 5]
-    flat = one_hot.reshape(len(choices), -1).T
-    sums = Turn(*(part.reshape(len(part), -1) @ flat for part in turns))
-    if rules.trunk:
-        trunk = snapshot.trunk_turns(supernet, heads)
-        sums += Turn(*(part[:, None] for part in trunk))
-    return np.where(alive, sums.angle(), 0.0)
+    return Angles(snapshot, supernet, heads, rules)(choices)
 
 
-def live_edges(choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Live paths through each edge of cells `[M, 6]`, `[M, 6]`; and whether there is any, `[M]`.
+class Angles:
+    """Angles of any architecture of a supernet, from sums that are made once.
 
-    A path is dead if one of its edges is `none`.
+    Args:
+        snapshot: Weights at the start.
+        supernet: Weights now.
+        heads: Likewise; part of the trunk.
+        rules: What counts; by default as in the release.
     """
-    counts = np.zeros(choices.shape, np.int64)
-    for path in PATHS:
-        lives = (choices[:, path] != NONE).all(1)
-        counts[:, path] += lives[:, None]
-    return counts, np.asarray(counts.sum(1) > 0)
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        supernet: Supernet,
+        heads: nn.ModuleList,
+        rules: AngleRules | None = None,
+    ) -> None:
+        rules = RELEASE[supernet.space] if rules is None else rules
+        self.supernet, self.rules = supernet, rules
+        constants = supernet.constants()
+        constant = rules.pool * constants["pool"] + rules.identity * constants["identity"]
+        self._turns = Turn(*(part + constant for part in snapshot.candidate_turns(supernet)))
+        self._trunk = snapshot.trunk_turns(supernet, heads)
+
+    def __call__(self, choices: np.ndarray) -> np.ndarray:
+        """`[S, M]` of `[M, P]`; see `cell_angles`."""
+        counts, alive = self.supernet.live(choices)
+        if not self.rules.multiplicity:
+            counts = np.minimum(counts, 1)
+        one_hot = np.eye(self.supernet.allowed.shape[1])[choices] * counts[:, :, None]  # [M, P, O]
+        flat = one_hot.reshape(len(choices), -1).T
+        sums = Turn(*(part.reshape(len(part), -1) @ flat for part in self._turns))
+        if self.rules.trunk:
+            sums += Turn(*(part[:, None] for part in self._trunk))
+        return np.where(alive, sums.angle(), 0.0)
 
 
 def _turn(then: Tensor, now: Tensor, keep: tuple[int, ...]) -> list[np.ndarray]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +21,12 @@ from archrep.errors import ConfigError, RunError
 from archrep.objectives.base import Objective
 from archrep.searchers.config import SupernetConfig
 from archrep.seeding import derive_seed, numpy_stream, torch_stream
-from archrep.supernets.nasbench201 import NasBench201Supernet
+from archrep.settings import read_settings
+from archrep.supernets.base import Supernet
+from archrep.supernets.registry import make_supernet
+
+Figures = dict[str, list[Any]]
+"""What an epoch gave, a list over seeds by name: numbers, and the notation of the cell."""
 
 
 class Lane:
@@ -61,6 +67,11 @@ class Lane:
             yield self.objective.prepare(pixels, targets, self.images, draws, True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearcherSettings:
+    """What only one searcher has; its fields are shown by `--list`."""
+
+
 class Searcher(ABC):
     """Trains supernets, one a seed, and says which cells it would choose.
 
@@ -77,11 +88,17 @@ class Searcher(ABC):
         ConfigError: The objective cannot work with the images, or these are fewer than a batch.
     """
 
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """Name and source, as `--list` prints them."""
+    Settings: ClassVar[type[SearcherSettings]] = SearcherSettings
     parts: tuple[str, ...] = ("train",)
     """Parts that the training images are divided into."""
 
     def __init__(self, config: SupernetConfig, images: ImageSet, objective: Objective) -> None:
         self.config, self.objective = config, objective
+        self.settings = self.read_settings(config)
+        self.device = images.images.device
         augmentation = Augmentation(crop_padding=config.crop_padding, flip=config.flip)
         self.lanes: dict[str, list[Lane]] = {use: [] for use in self.parts}
         for seed in config.seeds:
@@ -94,43 +111,80 @@ class Searcher(ABC):
                 f"`batch_size` must be at most the {smallest:,} images there are. "
                 f"Got {config.batch_size}."
             )
-        device = images.images.device
-        first = self.lanes["train"][0].images
-        self.supernet = NasBench201Supernet(
-            config.seeds,
-            channels=config.channels,
-            cells=config.cells,
-            image_channels=objective.input_channels(first),
-        ).to(device)
+        self.batch_size = config.batch_size
+        self.build()
+
+    def build(self, **sizes: Any) -> None:
+        """New supernets, heads and optimizer.
+
+        Args:
+            sizes: What differs from the configured supernet, see `make_supernet`.
+        """
+        config, first = self.config, self.lanes["train"][0].images
+        wanted = {
+            "channels": config.channels,
+            "cells": config.cells,
+            "width": config.width,
+            "stem": config.stem,
+            "affine": config.affine,
+            "image_channels": self.objective.input_channels(first),
+        }
+        self.supernet: Supernet = make_supernet(config.space, config.seeds, **wanted | sizes)
+        self.supernet.to(self.device)
         heads = []
         for seed, lane in zip(config.seeds, self.lanes["train"], strict=True):
             with torch.random.fork_rng(devices=[]):  # modules draw weights as they are made
                 torch.manual_seed(derive_seed(seed, "supernet/head"))
-                heads.append(objective.head(self.supernet.stages, lane.images))
-        self.heads = nn.ModuleList(heads).to(device)
+                heads.append(self.objective.head(self.supernet.stages, lane.images))
+        self.heads = nn.ModuleList(heads).to(self.device)
         self.weights = [*self.supernet.parameters(), *self.heads.parameters()]
+        stacked = len(list(self.supernet.parameters()))
+        per_head = [len(list(head.parameters())) for head in self.heads]
+        owners: list[int | None] = [None] * stacked
+        owners += [s for s, number in enumerate(per_head) for _ in range(number)]
+        self._owners = owners
         for weights in self.weights:
             weights.grad = torch.zeros_like(weights)
         self.optimizer = torch.optim.SGD(
             self.weights,
             lr=config.learning_rate,
             momentum=config.momentum,
-            nesterov=config.momentum > 0,
+            nesterov=config.nesterov and config.momentum > 0,
             weight_decay=config.weight_decay,
             fused=True,
         )
 
+    @classmethod
+    def read_settings(cls, config: SupernetConfig) -> Any:
+        """Settings of this searcher.
+
+        Raises:
+            UnknownNameError: It has no such setting.
+            ConfigError: A value is impossible.
+        """
+        values = read_settings(cls.Settings, config.searcher_settings, config.searcher)
+        return cls.Settings(**values)
+
     # What a searcher says -------------------------------------------------------------------------
 
+    @property
+    def epochs(self) -> int:
+        """How many it trains."""
+        return self.config.epochs
+
     @abstractmethod
-    def train_epoch(self, epoch: int) -> dict[str, list[float]]:
+    def train_epoch(self, epoch: int) -> Figures:
         """One pass over the training images; the mean loss and score of each seed, and others."""
 
     @abstractmethod
-    def scores(self) -> dict[str, np.ndarray]:
-        """What it thinks of every cell of the space, `[S, N]` by name; the first one decides."""
+    def choose(self) -> dict[str, np.ndarray]:
+        """Operations of the architecture that each seed ends with, `[S, P]`, by what chose it."""
 
-    def finished(self, figures: dict[str, list[float]]) -> bool:
+    def scores(self) -> dict[str, np.ndarray]:
+        """What it thinks of every cell of an enumerated space, `[S, N]` by name."""
+        return {}
+
+    def finished(self, figures: Figures) -> bool:
         """Whether training may end after an epoch with these figures."""
         return False
 
@@ -142,7 +196,10 @@ class Searcher(ABC):
 
     def set_rate(self, epoch: int) -> None:
         """Half a cosine along the epochs, constant within one."""
-        config, progress = self.config, epoch / self.config.epochs
+        self._set_rate(epoch / self.config.epochs)
+
+    def _set_rate(self, progress: float) -> None:
+        config = self.config
         start, end = config.learning_rate, config.final_learning_rate
         rate = end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
         for group in self.optimizer.param_groups:
@@ -150,9 +207,14 @@ class Searcher(ABC):
 
     def steps(self, use: str, epoch: int) -> Iterator[tuple[Tensor, list[Any]]]:
         """Inputs `[B, S, c, H, W]` and the targets of each seed, step by step."""
-        lanes = [lane.batches(epoch, self.config.batch_size) for lane in self.lanes[use]]
+        lanes = [lane.batches(epoch, self.batch_size) for lane in self.lanes[use]]
         for parts in zip(*lanes, strict=True):
             yield torch.stack([inputs for inputs, _ in parts], 1), [t for _, t in parts]
+
+    def draws(self, epoch: int) -> list[torch.Generator]:
+        """Of each seed, for what is random within a supernet: noise and dropout."""
+        kind = self.device.type
+        return [torch_stream(seed, f"supernet/noise/{epoch}", kind) for seed in self.config.seeds]
 
     def losses(
         self, forward: Callable[[Tensor], list[Tensor]], inputs: Tensor, targets: Sequence[Any]
@@ -173,7 +235,20 @@ class Searcher(ABC):
         # Into the gradients that are there: a fused step takes no others than contiguous ones.
         self.optimizer.zero_grad(set_to_none=False)
         loss.sum().backward(inputs=self.weights)
+        if self.config.clip is not None:
+            self._clip(self.config.clip)
         self.optimizer.step()
+
+    def _clip(self, most: float) -> None:
+        """Shorten the gradient of each seed to a norm, as if it were alone."""
+        gradients = [weights.grad for weights in self.weights if weights.grad is not None]
+        norms = sum_by_seed(gradients, self._owners, len(self.config.seeds)).sqrt()
+        factors = (most / (norms + 1e-6)).clamp(max=1.0)
+        for gradient, owner in zip(gradients, self._owners, strict=True):
+            if owner is None:
+                gradient.mul_(factors.view(-1, *[1] * (gradient.ndim - 1)))
+            else:
+                gradient.mul_(factors[owner])
 
     # State ----------------------------------------------------------------------------------------
 
@@ -198,6 +273,7 @@ class Searcher(ABC):
             for name, module in (("supernet.", self.supernet), ("heads.", self.heads)):
                 own = {k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)}
                 module.load_state_dict(own)
+            self.optimizer.state.clear()
             for n, weights in enumerate(self.weights):
                 if f"momentum.{n}" in tensors:
                     buffer = torch.empty_like(weights).copy_(tensors[f"momentum.{n}"])
@@ -205,6 +281,16 @@ class Searcher(ABC):
         except (RuntimeError, KeyError) as error:
             reason = str(error).splitlines()[0][:160]
             raise RunError(f"Expected the state of this supernet. {reason}") from None
+
+
+def figures_of(
+    losses: Sequence[Tensor], scores: Sequence[Tensor], metric: str
+) -> dict[str, list[Any]]:
+    """Mean loss and score of each seed over the steps of an epoch, `[S]` each step."""
+    return {
+        "loss": torch.stack(list(losses)).mean(0).tolist(),
+        metric: torch.stack(list(scores)).mean(0).tolist(),
+    }
 
 
 def sum_by_seed(tensors: Sequence[Tensor], owners: Sequence[int | None], count: int) -> Tensor:
@@ -215,11 +301,10 @@ def sum_by_seed(tensors: Sequence[Tensor], owners: Sequence[int | None], count: 
         owners: The seed's number of each, `None` for stacked ones.
         count: Number of seeds S.
     """
-    total = torch.zeros(count, dtype=torch.float64, device=tensors[0].device)
+    total = torch.zeros(count, device=tensors[0].device)
     for tensor, owner in zip(tensors, owners, strict=True):
-        squares = tensor.double().square()
         if owner is None:
-            total += squares.flatten(1).sum(1)
+            total += torch.linalg.vector_norm(tensor.flatten(1), dim=1).square()
         else:
-            total[owner] += squares.sum()
+            total[owner] += torch.linalg.vector_norm(tensor).square()
     return total

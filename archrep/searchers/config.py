@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from archrep.errors import ConfigError, UnknownNameError
+from archrep.settings import check, from_plain, named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,11 +13,18 @@ class SupernetConfig:
     """A supernet, what it is trained to do with which images, and how a cell is found with it."""
 
     space: str = "nasbench201"
-    """Search space of the supernet."""
-    channels: int = 16
-    """Channels of the first stage."""
-    cells: int = 5
-    """Cells of a stage."""
+    """The supernet."""
+    channels: int | None = None
+    """Channels of the first stage; `None` for the published number."""
+    cells: int | None = None
+    """Cells of a stage of NAS-Bench-201, or of a whole network of DARTS; `None` as published."""
+    stem: Literal["cifar", "imagenet"] | None = None
+    """How a network of DARTS begins: for small images, or dividing their size by 8."""
+    affine: bool | None = None
+    """Scale and shift of batch norms in cells of DARTS, where the single paths of RLNAS have them;
+    `None` leaves it to the searcher."""
+    width: float | None = None
+    """Factor of all channels of MobileNets; `None` for 1."""
     objective: str = "random-labels"
     """What is learned."""
     objective_settings: dict[str, Any] = field(default_factory=dict)
@@ -32,8 +39,10 @@ class SupernetConfig:
     """Pixels that are padded before a random crop; 0 for none."""
     flip: bool = True
     """Flip half of the training images."""
-    searcher: Literal["single-path", "darts"] = "single-path"
+    searcher: str = "single-path"
     """How weights are shared and a cell is found."""
+    searcher_settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the searcher that differ from its defaults."""
     epochs: int = 250
     """Passes over the training images."""
     batch_size: int = 64
@@ -43,22 +52,13 @@ class SupernetConfig:
     final_learning_rate: float = 0.001
     """At its end."""
     momentum: float = 0.9
-    """Of SGD with Nesterov's momentum."""
+    """Of SGD."""
+    nesterov: bool = True
+    """Nesterov's momentum."""
     weight_decay: float = 5e-4
     """On all weights."""
-    unsampled: Literal["zero", "absent"] = "zero"
-    """What the gradient of an operation is that a step did not sample. Zeros let weight decay and
-    momentum go on, as the PyTorch of the published code did; absent ones leave it as it is, as
-    PyTorch does since 2.0. Angles depend on it."""
-    stop_angle: float | None = None
-    """Degrees that the convolutions may turn: training ends with the epoch in which they pass it
-    on average, since the angle ranks cells only inside a window."""
-    order: Literal[1, 2] = 1
-    """Of the gradient of architecture weights: 2 looks one step of the weights ahead."""
-    alpha_learning_rate: float = 3e-4
-    """Of Adam on the architecture weights."""
-    alpha_weight_decay: float = 1e-3
-    """On them."""
+    clip: float | None = None
+    """Largest norm of the gradient of a seed's weights; `None` for any."""
     seed: int = 0
     """Of the first run."""
     runs: int = 3
@@ -71,33 +71,23 @@ class SupernetConfig:
             )
             for names, least in (
                 (("channels", "cells", "epochs", "runs", "images", "size"), 1),
-                (("seed", "crop_padding", "weight_decay", "alpha_weight_decay"), 0),
+                (("seed", "crop_padding", "weight_decay"), 0),
                 (("final_learning_rate", "momentum"), 0),
                 (("batch_size",), 2),
             )
             for name in names
-        } | {
-            f"`{name}` must be positive, at most 10. Got {getattr(self, name)}.": (
-                0 < getattr(self, name) <= 10
-            )
-            for name in ("learning_rate", "alpha_learning_rate")
         }
-        checks[f"`momentum` must be below 1. Got {self.momentum}."] = self.momentum < 1
-        checks[f"`stop_angle` must lie in (0, 90]. Got {self.stop_angle}."] = (
-            self.stop_angle is None or 0 < self.stop_angle <= 90
+        checks[f"`learning_rate` must be positive, at most 10. Got {self.learning_rate}."] = (
+            0 < self.learning_rate <= 10
         )
-        options = {
-            "searcher": ("single-path", "darts"),
-            "unsampled": ("zero", "absent"),
-            "order": (1, 2),
-        }
-        for name, known in options.items():
-            words = " or ".join(map(str, known))
-            checks[f"`{name}` must be {words}. Got {getattr(self, name)!r}."] = (
-                getattr(self, name) in known
-            )
-        if problems := [problem for problem, fine in checks.items() if not fine]:
-            raise ConfigError("\n".join(problems))
+        checks[f"`width` must be positive. Got {self.width}."] = (
+            self.width is None or self.width > 0
+        )
+        checks[f"`momentum` must be below 1. Got {self.momentum}."] = self.momentum < 1
+        checks[f"`clip` must be positive. Got {self.clip}."] = self.clip is None or self.clip > 0
+        stems = (None, "cifar", "imagenet")
+        checks[f"`stem` must be 'cifar' or 'imagenet'. Got {self.stem!r}."] = self.stem in stems
+        check(checks)
 
     @property
     def seeds(self) -> list[int]:
@@ -115,27 +105,71 @@ class SupernetConfig:
         Raises:
             ConfigError: A field is unknown, or a value impossible.
         """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(f"Unknown settings {unknown}; known are {sorted(known)}.")
-        return cls(**values)
+        return from_plain(cls, values)
 
+
+_RLNAS_SMALL = SupernetConfig(
+    channels=8, cells=1, data="cifar10", images=512, size=8, crop_padding=0, flip=False,
+    epochs=400, batch_size=32, learning_rate=0.1, final_learning_rate=0.0,
+)  # fmt: skip
+_DARTS = SupernetConfig(
+    space="darts", objective="supervised", data="cifar10", searcher="darts", epochs=50,
+    weight_decay=3e-4, nesterov=False, clip=5.0,
+)  # fmt: skip
+_UNREAL = replace(
+    _DARTS, objective="random-labels", crop_padding=0, flip=False, epochs=55, weight_decay=0.0,
+    final_learning_rate=0.0, clip=None, images=25_000,
+    searcher_settings={
+        "alpha_weight_decay": 0.0, "alpha_beta": 0.99, "alpha_init": "zeros", "warmup_epochs": 5,
+        "valid": "flipped-copy",
+    },
+)  # fmt: skip
 
 PRESETS: dict[str, SupernetConfig] = {
     # Zhang et al. (2021), released script: 25,000 or 50,000 images of 32 x 32 pixels, hours.
     "rlnas": SupernetConfig(data="cifar10"),
     # The same in a minute on one core: 512 images of 8 x 8 pixels, 6,400 steps.
-    "rlnas-small": SupernetConfig(
-        channels=8, cells=1, data="cifar10", images=512, size=8, crop_padding=0, flip=False,
-        epochs=400, batch_size=32, learning_rate=0.1, final_learning_rate=0.0,
-    ),
+    "rlnas-small": _RLNAS_SMALL,
     # Dong and Yang (2020), DARTS-V1 on NAS-Bench-201: half of the images for each kind of weights.
-    "darts": SupernetConfig(objective="supervised", data="cifar10", searcher="darts", epochs=50),
+    "nasbench201-darts": SupernetConfig(
+        objective="supervised", data="cifar10", searcher="darts", epochs=50
+    ),
     # The same at toy size and without augmentation, which collapses as the original does: a minute
     # a seed. With crops and flips it had three to five skips of six after as many epochs.
-    "darts-small": SupernetConfig(
+    "nasbench201-darts-small": SupernetConfig(
         objective="supervised", data="cifar10", searcher="darts", channels=8, cells=1,
-        images=2048, size=16, crop_padding=0, flip=False, epochs=40, alpha_learning_rate=3e-3,
+        images=2048, size=16, crop_padding=0, flip=False, epochs=40,
+        searcher_settings={"alpha_learning_rate": 3e-3},
+    ),
+    # Liu et al. (2019), Appendix A.1.1; first order.
+    "darts": _DARTS,
+    # Xu et al. (2020), CIFAR-10.
+    "pc-darts": replace(
+        _DARTS, searcher="pc-darts", batch_size=256, learning_rate=0.1, final_learning_rate=0.0
+    ),
+    # Chen et al. (2019): three stages of 25 epochs, with networks of 5, 11 and 17 cells.
+    "p-darts": replace(
+        _DARTS, searcher="p-darts", batch_size=96, epochs=75, final_learning_rate=0.0
+    ),
+    # Li et al. (2020), "SGAS", criterion 1.
+    "sgas": replace(_DARTS, searcher="sgas"),
+    # Chu et al. (2021), "DARTS-".
+    "darts-minus": replace(_DARTS, searcher="darts-minus"),
+    # Liu et al. (2020), UnNAS, adapted from its ImageNet settings: weights and alphas both trained
+    # on rotations; `--objective colorization` and `jigsaw` are its other two.
+    "unnas": replace(_DARTS, objective="rotation"),
+    # UnrealNAS, appendix: labels at random, the validation half is the training images flipped,
+    # alphas frozen for 5 epochs. RLRD here; `--data fractals` and `--data noise` with
+    # `--set classes=5000` are RLGD and RLRN.
+    "unrealnas": replace(_UNREAL, data="cifar10", objective_settings={"classes": 1000}),
+    # MAE-NAS, Section 4: DARTS under masked reconstruction.
+    "mae-nas": replace(
+        _DARTS, objective="reconstruction", objective_settings={"ratio": 0.5, "patch": 4}
+    ),
+    # RLNAS on the MobileNet-like space; the published run has ImageNet and 120 epochs.
+    "rlnas-mobilenet": SupernetConfig(
+        space="mobilenet", data="cifar10", epochs=120, batch_size=512, learning_rate=0.25,
+        final_learning_rate=5e-4, weight_decay=4e-5,
     ),
 }  # fmt: skip
 """Named settings; what differs from the publication stands beside."""
@@ -148,6 +182,4 @@ def preset_config(name: str, **changes: Any) -> SupernetConfig:
         UnknownNameError: No such preset.
         ConfigError: A value is impossible.
     """
-    if name not in PRESETS:
-        raise UnknownNameError(f"Presets are: {', '.join(PRESETS)}. Got {name!r}.")
-    return replace(PRESETS[name], **changes)
+    return replace(named(PRESETS, name, "Preset"), **changes)

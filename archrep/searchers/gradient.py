@@ -2,90 +2,227 @@
 
     edge = sum over operations of softmax(alpha) * operation
 
-One step of the architecture weights on the validation half, then one of the weights on the training
-half. `order` 2 evaluates the former after a step of the latter (section 2.3, Eq. 6 to 8).
+One step of the architecture weights on the validation images, then one of the weights on the
+training images. `order` 2 evaluates the former after a step of the latter (section 2.3, Eq. 6 to
+8). Its relatives change the mixture or its end: see `partial_channels`, `progressive`, `greedy`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from archrep.cells.nasbench201 import OPERATIONS
 from archrep.cells.registry import get_space
 from archrep.data.base import ImageSet
 from archrep.data.splits import halves
+from archrep.errors import ConfigError, RunError
 from archrep.objectives.base import Objective
-from archrep.searchers.base import Searcher, sum_by_seed
+from archrep.searchers.base import Figures, Searcher, SearcherSettings, figures_of, sum_by_seed
 from archrep.searchers.config import SupernetConfig
 from archrep.seeding import torch_stream
-from archrep.supernets.nasbench201 import EDGES, NONE
+from archrep.settings import check, choices
+from archrep.supernets.base import Mixture
+
+
+@dataclass(frozen=True, kw_only=True)
+class DartsSettings(SearcherSettings):
+    """Settings of every search by gradient."""
+
+    order: Literal[1, 2] = 1
+    """Of the gradient of architecture weights: 2 looks one step of the weights ahead."""
+    alpha_learning_rate: float = 3e-4
+    """Of Adam on the architecture weights."""
+    alpha_beta: float = 0.999
+    """Second beta of Adam; the first is 0.5."""
+    alpha_weight_decay: float = 1e-3
+    """On them."""
+    alpha_init: Literal["normal", "zeros"] = "normal"
+    """Architecture weights at the start; normal ones have the deviation 0.001."""
+    warmup_epochs: int = 0
+    """Epochs at the start in which architecture weights stay as they are."""
+    valid: Literal["half", "flipped-copy"] = "half"
+    """What architecture weights are trained on: the other half of the images, or, as in the
+    appendix of UnrealNAS, the training images once more, flipped."""
+    stop_skips: int | None = None
+    """Skip connections of the normal cell at which a seed stops and keeps the cell of the epoch
+    before (Liang et al., 2019, "DARTS+"); `None` never stops."""
+
+    def __post_init__(self) -> None:
+        check(
+            choices(self)
+            | {
+                f"`alpha_learning_rate` must lie in (0, 10]. Got {self.alpha_learning_rate}.": 0
+                < self.alpha_learning_rate
+                <= 10,
+                f"`alpha_beta` must lie in [0, 1). Got {self.alpha_beta}.": (
+                    0 <= self.alpha_beta < 1
+                ),
+                f"`alpha_weight_decay` must be at least 0. Got {self.alpha_weight_decay}.": (
+                    self.alpha_weight_decay >= 0
+                ),
+                f"`warmup_epochs` must be at least 0. Got {self.warmup_epochs}.": (
+                    self.warmup_epochs >= 0
+                ),
+                f"`stop_skips` must be at least 1. Got {self.stop_skips}.": (
+                    self.stop_skips is None or self.stop_skips >= 1
+                ),
+            }
+        )
 
 
 class Darts(Searcher):
-    """Architecture weights `[S, 6, 5]`, shared by all cells of a supernet."""
+    """Architecture weights `[S, P, O]`, shared by all cells of a kind."""
 
+    name = "darts"
+    title = "DARTS (Liu et al., 2019), first or second order"
+    Settings = DartsSettings
     parts = ("train", "valid")
 
     def __init__(self, config: SupernetConfig, images: ImageSet, objective: Objective) -> None:
         super().__init__(config, images, objective)
-        device = images.images.device
-        drawn = [
-            1e-3 * torch.randn(EDGES, len(OPERATIONS), generator=torch_stream(seed, "alphas"))
-            for seed in config.seeds
-        ]
-        self.alphas = torch.stack(drawn).to(device).requires_grad_()
+        if not self.supernet.edges:
+            raise ConfigError(
+                f"The searcher {self.name!r} needs a supernet of cells. {config.space!r} is a "
+                "chain of blocks; take single-path."
+            )
+        self.kept: np.ndarray | None = None
+        """Cells of seeds that stopped, `[S, P]`; -1 for those that did not."""
+        self.start_alphas()
+
+    def start_alphas(self) -> None:
+        """New architecture weights and their optimizer."""
+        shape = self.supernet.allowed.shape
+        drawn = [1e-3 * self.drawn(seed, "alphas", shape) for seed in self.config.seeds]
+        self.alphas = torch.stack(drawn).to(self.device).requires_grad_()
+        settings = self.settings
         self.alpha_optimizer = torch.optim.Adam(
-            [self.alphas],
-            lr=config.alpha_learning_rate,
-            betas=(0.5, 0.999),
-            weight_decay=config.alpha_weight_decay,
+            self.architecture(),
+            lr=settings.alpha_learning_rate,
+            betas=(0.5, settings.alpha_beta),
+            weight_decay=settings.alpha_weight_decay,
         )
-        stacked = len(list(self.supernet.parameters()))
-        per_head = [len(list(head.parameters())) for head in self.heads]
-        owners: list[int | None] = [None] * stacked
-        owners += [s for s, number in enumerate(per_head) for _ in range(number)]
-        self._owners = owners
+
+    def drawn(self, seed: int, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Initial values of one seed, of deviation 1, or zeros."""
+        if self.settings.alpha_init == "zeros":
+            return torch.zeros(shape)
+        return torch.randn(*shape, generator=torch_stream(seed, name))
+
+    def architecture(self) -> list[Tensor]:
+        """Everything that Adam trains, `[S, ...]` each."""
+        return [self.alphas]
 
     def divide(self, images: ImageSet, seed: int) -> tuple[ImageSet, ...]:
-        return halves(images, seed)
+        if self.settings.valid == "half":
+            return halves(images, seed)
+        masks = images.targets.flip(-1) if images.task == "masks" else images.targets
+        return images, replace(images, images=images.images.flip(-1), targets=masks)
 
-    def train_epoch(self, epoch: int) -> dict[str, list[float]]:
+    # Mixtures -------------------------------------------------------------------------------------
+
+    def active(self) -> np.ndarray:
+        """Operations that mixtures have, `[P, O]` or `[S, P, O]`."""
+        return self.supernet.allowed
+
+    def probabilities(self) -> Tensor:
+        """Softmax of the architecture weights over what is active, `[S, P, O]`."""
+        hidden = torch.from_numpy(~self.active()).to(self.device)
+        return self.alphas.masked_fill(hidden, -torch.inf).softmax(2)
+
+    def mixture(self, epoch: int) -> Mixture:
+        """What the supernet computes in an epoch."""
+        return Mixture(self.probabilities(), active=self.active())
+
+    def strengths(self) -> np.ndarray:
+        """How strong each operation is in the end, `[S, P, O]`."""
+        return np.asarray(self.probabilities().detach().double().cpu().numpy())
+
+    def derive(self, *, with_none: bool = False) -> np.ndarray:
+        """The cells that the architecture weights stand for now, `[S, P]`."""
+        own = [self.supernet.derive(part, with_none=with_none) for part in self.strengths()]
+        return np.stack(own)
+
+    # Training -------------------------------------------------------------------------------------
+
+    def train_epoch(self, epoch: int) -> Figures:
         self.set_rate(epoch)
+        self._epoch, self._draws = epoch, self.draws(epoch)
         losses, scores = [], []
-        pairs = zip(self.steps("train", epoch), self.steps("valid", epoch), strict=False)
-        for train, valid in pairs:
-            gradient = self.alpha_gradient(train, valid)
-            self.alphas.grad = gradient
-            self.alpha_optimizer.step()
+        valid = self.steps("valid", epoch)
+        for train in self.steps("train", epoch):
+            if not self.is_frozen(epoch):
+                if (other := next(valid, None)) is None:
+                    break
+                self.alpha_step(train, other)
             loss, score = self._losses(*train)
             self.step(loss)
             losses.append(loss.detach())
             scores.append(score)
-        return {
-            "loss": torch.stack(losses).mean(0).tolist(),
-            self.objective.metric: torch.stack(scores).mean(0).tolist(),
-            "skips": [float(n) for n in self.skips()],
+        self.end_epoch(epoch)
+        cells = self.chosen()
+        return figures_of(losses, scores, self.objective.metric) | {
+            "skips": [self.supernet.skips(own) for own in cells],
+            "cell": [self.supernet.describe(own) for own in cells],
         }
+
+    def is_frozen(self, epoch: int) -> bool:
+        """Whether architecture weights stay as they are."""
+        return epoch < self.settings.warmup_epochs
+
+    def end_epoch(self, epoch: int) -> None:
+        """Stop seeds with too many skip connections."""
+        limit = self.settings.stop_skips
+        if limit is None:
+            return
+        found = self.derive()
+        if self.kept is None:
+            self.kept = np.full(found.shape, -1)
+            self._before = found
+        for s, own in enumerate(found):
+            if self.kept[s, 0] < 0 and self.supernet.skips(own) >= limit:
+                self.kept[s] = self._before[s]
+        self._before = found
+
+    def finished(self, figures: Figures) -> bool:
+        return self.kept is not None and bool((self.kept[:, 0] >= 0).all())
+
+    def chosen(self) -> np.ndarray:
+        """The cell that each seed would end with now, `[S, P]`."""
+        found = self.derive()
+        if self.kept is None:
+            return found
+        return np.where(self.kept[:, :1] >= 0, self.kept, found)
+
+    def alpha_step(
+        self, train: tuple[Tensor, Sequence[Any]], valid: tuple[Tensor, Sequence[Any]]
+    ) -> None:
+        """One step of the architecture weights."""
+        for part, gradient in zip(
+            self.architecture(), self.alpha_gradient(train, valid), strict=True
+        ):
+            part.grad = gradient
+        self.alpha_optimizer.step()
 
     def alpha_gradient(
         self, train: tuple[Tensor, Sequence[Any]], valid: tuple[Tensor, Sequence[Any]]
-    ) -> Tensor:
-        """Gradient of the validation losses with respect to the architecture weights, `[S, 6, 5]`.
+    ) -> list[Tensor]:
+        """Gradients of the validation losses with respect to `architecture`.
 
         With `order` 2 at the weights after one step on `train`, momentum and decay included; the
         product of the mixed second derivative with a vector is a central difference (Eq. 8).
         """
-        if self.config.order == 1:
+        own = self.architecture()
+        if self.settings.order == 1:
             loss, _ = self._losses(*valid)
-            return torch.autograd.grad(loss.sum(), self.alphas)[0]
+            return list(torch.autograd.grad(loss.sum(), own))
         rate = float(self.optimizer.param_groups[0]["lr"])
         loss, _ = self._losses(*train)
-        gradients = torch.autograd.grad(loss.sum(), self.weights)
+        gradients = torch.autograd.grad(loss.sum(), self.weights, materialize_grads=True)
         kept = [weights.detach().clone() for weights in self.weights]
         with torch.no_grad():  # w' = w - rate (momentum buffer + gradient + decay w)
             for weights, gradient in zip(self.weights, gradients, strict=True):
@@ -95,10 +232,12 @@ class Darts(Searcher):
                     moved = moved + self.config.momentum * buffer
                 weights.sub_(rate * moved)
         loss, _ = self._losses(*valid)
-        ahead, *vector = torch.autograd.grad(loss.sum(), [self.alphas, *self.weights])
+        wanted = [*own, *self.weights]
+        found = torch.autograd.grad(loss.sum(), wanted, materialize_grads=True)
+        ahead, vector = found[: len(own)], found[len(own) :]
         count = len(self.config.seeds)
         norms = sum_by_seed(vector, self._owners, count).sqrt()
-        step = (0.01 / norms.clamp(min=1e-12)).to(ahead.dtype)  # [S]
+        step = 0.01 / norms.clamp(min=1e-12)  # [S]
         around = []
         for sign in (1, -1):
             with torch.no_grad():
@@ -109,67 +248,81 @@ class Darts(Searcher):
                         length = length.view(-1, *[1] * (along.ndim - 1))
                     weights.copy_(start + sign * length * along)
             loss, _ = self._losses(*train)
-            around.append(torch.autograd.grad(loss.sum(), self.alphas)[0])
+            around.append(torch.autograd.grad(loss.sum(), own))
         with torch.no_grad():
             for weights, start in zip(self.weights, kept, strict=True):
                 weights.copy_(start)
-        second = (around[0] - around[1]) / (2 * step[:, None, None])
-        return ahead - rate * second
+        return [
+            first - rate * (plus - minus) / (2 * step.view(-1, *[1] * (first.ndim - 1)))
+            for first, plus, minus in zip(ahead, *around, strict=True)
+        ]
 
     def _losses(self, inputs: Tensor, targets: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        mixture = self.alphas.softmax(2)
-        return self.losses(lambda x: self.supernet(x, mixture=mixture), inputs, targets)
+        mixture = self.mixture(self._epoch)
+        return self.losses(
+            lambda x: self.supernet(x, mixture=mixture, draws=self._draws), inputs, targets
+        )
 
-    def choices(self, *, with_none: bool = False) -> np.ndarray:
-        """The strongest operation of each edge, `[S, 6]`.
+    # What it says ---------------------------------------------------------------------------------
 
-        Args:
-            with_none: Let `none` win, as the benchmark's own code does; other papers leave it out.
-        """
-        strengths = self.alphas.detach().cpu().numpy().copy()
-        if not with_none:
-            strengths[:, :, NONE] = -np.inf
-        return np.asarray(strengths.argmax(2))
-
-    def skips(self) -> list[int]:
-        """Edges of the chosen cell that are `skip_connect`, of each seed."""
-        skip = OPERATIONS.index("skip_connect")
-        return [int(n) for n in (self.choices() == skip).sum(1)]
+    def choose(self) -> dict[str, np.ndarray]:
+        chosen = {"strength": self.chosen()}
+        with_none = self.derive(with_none=True)
+        if (with_none != self.derive()).any():  # as Dong and Yang (2020) choose
+            chosen["strength_with_none"] = with_none
+        return chosen
 
     def scores(self) -> dict[str, np.ndarray]:
-        """Logarithm of the product of a cell's softmax weights; the best cell is `choices`.
+        """Logarithm of the product of a cell's softmax weights; the best cell is the derived one.
 
         `none` counts as the least of all.
         """
+        if self.supernet.space != "nasbench201":
+            return {}
         space = get_space(self.supernet.space)
         assert space.size is not None
-        choices = space.decisions_of_rows(np.arange(space.size))
+        decisions = space.decisions_of_rows(np.arange(space.size))
+        logs = np.log(np.maximum(self.strengths(), 1e-30))
         found = {}
-        logs = self.alphas.detach().log_softmax(2).double().cpu().numpy()
         for name, floor in (("strength", True), ("strength_with_none", False)):
             table = logs.copy()
             if floor:
-                table[:, :, NONE] = -1e3
-            found[name] = table[:, np.arange(EDGES), choices].sum(2)
+                table[:, :, self.supernet.operations.index("none")] = -1e3
+            found[name] = table[:, np.arange(decisions.shape[1]), decisions].sum(2)
         return found
 
     # State ----------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, np.ndarray]:
-        state = super().state() | {"alphas": self.alphas.detach().cpu().numpy()}
-        for name, part in self.alpha_optimizer.state.get(self.alphas, {}).items():
-            state[f"adam.{name}"] = part.detach().cpu().numpy()
+        state = super().state()
+        for n, part in enumerate(self.architecture()):
+            state[f"architecture.{n}"] = part.detach().cpu().numpy()
+            for name, moment in self.alpha_optimizer.state.get(part, {}).items():
+                state[f"adam.{n}.{name}"] = moment.detach().cpu().numpy()
+        if self.kept is not None:
+            state["stopped.kept"], state["stopped.before"] = self.kept, self._before
         return state
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        own = {name: part for name, part in state.items() if name.startswith(("alphas", "adam."))}
+        mine = ("architecture.", "adam.", "stopped.")
+        own = {name: part for name, part in state.items() if name.startswith(mine)}
         super().load_state({name: part for name, part in state.items() if name not in own})
-        with torch.no_grad():
-            self.alphas.copy_(torch.from_numpy(np.array(own.pop("alphas"))))
-        if own:
-            self.alpha_optimizer.state[self.alphas] = {
-                name.removeprefix("adam."): torch.from_numpy(np.array(part)).to(
-                    self.alphas.device if part.ndim else "cpu"
+        self.kept = None
+        if "stopped.kept" in own:
+            self.kept, self._before = own["stopped.kept"].copy(), own["stopped.before"].copy()
+        for n, part in enumerate(self.architecture()):
+            value = torch.from_numpy(np.array(own[f"architecture.{n}"]))
+            if value.shape != part.shape:
+                raise RunError(
+                    f"Expected architecture weights {list(part.shape)}. Got {list(value.shape)}."
                 )
-                for name, part in own.items()
+            with torch.no_grad():
+                part.copy_(value)
+            prefix = f"adam.{n}."
+            self.alpha_optimizer.state[part] = {
+                name.removeprefix(prefix): torch.from_numpy(np.array(moment)).to(
+                    self.device if moment.ndim else "cpu"
+                )
+                for name, moment in own.items()
+                if name.startswith(prefix)
             }

@@ -6,7 +6,7 @@ import numpy as np
 
 from archrep.cells.nasbench201 import OPERATIONS, NasBench201
 from archrep.errors import ShapeError
-from archrep.searchers.angle import live_edges
+from archrep.supernets.nasbench201 import live_edges
 
 BEST = 1000
 """Cells of the table among which a score is judged once more: finding good cells is one thing,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from archrep.errors import UnknownNameError
 from archrep.searchers.base import Searcher
 from archrep.searchers.gradient import Darts
+from archrep.searchers.greedy import Sgas
+from archrep.searchers.partial_channels import DartsMinus, PcDarts
+from archrep.searchers.progressive import PDarts
+from archrep.searchers.random_choice import RandomChoice
 from archrep.searchers.single_path import SinglePath
+from archrep.settings import named
 
-SEARCHERS: dict[str, type[Searcher]] = {"single-path": SinglePath, "darts": Darts}
-"""`archrep supernet --list` prints them."""
+SEARCHERS: dict[str, type[Searcher]] = {
+    searcher.name: searcher
+    for searcher in (SinglePath, Darts, PcDarts, PDarts, Sgas, DartsMinus, RandomChoice)
+}
+"""`archrep supernet --list` prints them with their settings."""
 
 
 def get_searcher(name: str) -> type[Searcher]:
@@ -17,6 +24,4 @@ def get_searcher(name: str) -> type[Searcher]:
     Raises:
         UnknownNameError: No such searcher; the message lists the known ones.
     """
-    if name not in SEARCHERS:
-        raise UnknownNameError(f"Searcher must be one of {', '.join(SEARCHERS)}. Got {name!r}.")
-    return SEARCHERS[name]
+    return named(SEARCHERS, name, "Searcher")

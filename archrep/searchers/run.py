@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from archrep.cells.darts import CIFAR10, IMAGENET, network_cost
+from archrep.cells.genotype import Genotype
 from archrep.cells.registry import get_space
 from archrep.data.base import ImageSet
 from archrep.data.registry import load_images
@@ -25,11 +27,15 @@ from archrep.files import locked_folder, read_arrays, read_json, write_arrays, w
 from archrep.objectives.base import Objective
 from archrep.objectives.registry import make_objective
 from archrep.run_directory import begin_run
-from archrep.searchers.base import Searcher
+from archrep.searchers.base import Figures, Searcher
 from archrep.searchers.config import SupernetConfig
 from archrep.searchers.ranking import agreement, baselines
 from archrep.searchers.registry import get_searcher
-from archrep.tables.registry import open_recorded
+from archrep.settings import named
+from archrep.supernets.base import Supernet
+from archrep.supernets.darts_operations import NOISE
+from archrep.supernets.registry import SUPERNETS
+from archrep.tables.registry import open_recorded, open_table
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 RUN_FILES = ("summary.json", "metrics.jsonl", "checkpoint.npz", "scores.npz")
@@ -49,7 +55,7 @@ class SupernetProgress:
 
     epoch: int
     epochs: int
-    figures: dict[str, list[float]]
+    figures: Figures
     seconds_left: float
 
 
@@ -90,7 +96,7 @@ def train_supernet(
         searcher = get_searcher(config.searcher)(config, images.to(target), objective)
         started = time.perf_counter(), time.process_time()
         history, before = _train(path, searcher, record, report)
-        scores = searcher.scores()
+        scores, chosen = searcher.scores(), searcher.choose()
         write_arrays(path / "scores.npz", scores)
         summary = {
             "space": config.space,
@@ -98,9 +104,8 @@ def train_supernet(
             "images": images.name,
             "seeds": config.seeds,
             "epochs": len(history),
-            "steps": len(history) * (len(images) // config.batch_size),
-            "last_epoch": history[-1],
-            **look_up(config.space, scores),
+            "last_epoch": history[-1] if history else {},
+            **look_up(searcher.supernet, chosen, scores),
             "wall_seconds": time.perf_counter() - started[0] + before["wall_seconds"],
             "cpu_seconds": time.process_time() - started[1] + before["cpu_seconds"],
             "peak_memory_bytes": peak_memory_bytes(),
@@ -118,8 +123,8 @@ def prepare(config: SupernetConfig, folder: str | Path | None = None) -> tuple[I
     Raises:
         ArchrepError: A name is unknown, a file missing or damaged, or parts do not fit together.
     """
-    if config.space != "nasbench201":
-        raise UnknownNameError(f"Supernets are: nasbench201. Got {config.space!r}.")
+    named(SUPERNETS, config.space, "Supernet")
+    get_searcher(config.searcher).read_settings(config)
     objective = make_objective(config.objective, config.objective_settings)
     images = load_images(
         config.data, folder=folder, size=config.size, count=config.images, seed=config.seed
@@ -128,31 +133,48 @@ def prepare(config: SupernetConfig, folder: str | Path | None = None) -> tuple[I
     return images, objective
 
 
-def look_up(space: str, scores: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What a table says of the cells that each score would choose, and of its ranking.
+def look_up(
+    supernet: Supernet, chosen: dict[str, np.ndarray], scores: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """What a table says of the cells that were chosen, and of the ranking of all cells.
 
     Args:
-        space: Name of the space, and of its table.
-        scores: Of every cell, `[S, N]` each.
+        supernet: Whose cells they are.
+        chosen: Operations of each place, `[S, P]`, by what chose them.
+        scores: Of every cell of an enumerated space, `[S, N]` each.
 
     Returns:
-        `found`, by score a list over seeds: notation, index and recorded accuracies of the best
-        cell; `agreement`, by data set and score, a list over seeds of what `ranking.agreement`
-        gives; and `table`, the table's title and hash. Agreement and table are `None`, and
-        accuracies left out, where the table is not there.
+        `found`, by what chose it a list over seeds: notation, number of skips, and what is
+        recorded, predicted or counted of it; `agreement`, by data set and score, a list over seeds
+        of what `ranking.agreement` gives; and `table`, the table's title and hash. Agreement is
+        `None` without scores, and the table as well where it is not there.
     """
-    cells = get_space(space)
-    found: dict[str, list[dict[str, Any]]] = {
-        name: [
-            {"index": int(row), "cell": cells.format(cells.enumerate()[int(row)])}
-            for row in values.argmax(1)
-        ]
-        for name, values in scores.items()
-    }
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, rows in chosen.items():
+        lines: list[dict[str, Any]] = [{"cell": supernet.describe(row)} for row in rows]
+        if supernet.edges:
+            for line, row in zip(lines, rows, strict=True):
+                line["skips"] = supernet.skips(row)
+        found[name] = lines
+    look = {"nasbench201": _in_nasbench201, "darts": _in_darts}.get(supernet.space, _counted)
+    return {"found": found, **look(supernet, chosen, scores, found)}
+
+
+def _in_nasbench201(
+    supernet: Supernet,
+    chosen: dict[str, np.ndarray],
+    scores: dict[str, np.ndarray],
+    found: dict[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    """Recorded accuracies of cells, and rank agreement of scores."""
+    cells = get_space("nasbench201")
+    for name, lines in found.items():
+        for line, row in zip(lines, cells.rows_of_decisions(chosen[name]), strict=True):
+            line["index"] = int(row)
     try:
-        table = open_recorded(space)
+        table = open_recorded("nasbench201")
     except UnknownNameError as error:
-        return {"found": found, "agreement": None, "table": None, "table_missing": str(error)}
+        return {"agreement": None, "table": None, "table_missing": str(error)}
     everything = dict(scores)
     for name, values in baselines(cells).items():  # type: ignore[arg-type]
         everything[name] = np.broadcast_to(values, (1, len(values)))
@@ -166,10 +188,51 @@ def look_up(space: str, scores: dict[str, np.ndarray]) -> dict[str, Any]:
             for name, values in everything.items()
         }
     return {
-        "found": found,
-        "agreement": ranks,
+        "agreement": ranks if scores else None,
         "table": {"title": table.info.title, "sha256": table.sha256},
     }
+
+
+def _in_darts(
+    supernet: Supernet,
+    chosen: dict[str, np.ndarray],
+    scores: dict[str, np.ndarray],
+    found: dict[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    """Sizes of the networks of cells, and the accuracy that a surrogate predicts for them.
+
+    Cells with noise are in no table and have no size.
+    """
+    try:
+        surrogate = open_table("nasbench301")
+        about: dict[str, Any] = {
+            "table": {"title": surrogate.info.title, "sha256": surrogate.sha256}
+        }
+    except UnknownNameError as error:
+        surrogate, about = None, {"table": None, "table_missing": str(error)}
+    for line in (line for lines in found.values() for line in lines):
+        if NOISE in line["cell"]:
+            continue
+        genotype = Genotype.parse(line["cell"])
+        small, large = network_cost(genotype, CIFAR10), network_cost(genotype, IMAGENET)
+        line["cifar10_params"], line["imagenet_macs"] = int(small.params), int(large.macs)
+        if surrogate is not None:
+            predicted = surrogate.query(genotype).valid_accuracy  # type: ignore[arg-type]
+            line["predicted_accuracy"] = float(predicted)  # type: ignore[arg-type]
+    return {"agreement": None, **about}
+
+
+def _counted(
+    supernet: Supernet,
+    chosen: dict[str, np.ndarray],
+    scores: dict[str, np.ndarray],
+    found: dict[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    """Sizes of networks that are in no table."""
+    for name, lines in found.items():
+        for line, macs in zip(lines, supernet.imagenet_macs(chosen[name]), strict=True):
+            line["imagenet_macs"] = int(macs)
+    return {"agreement": None, "table": None, "table_missing": "No table holds such networks."}
 
 
 def _train(
@@ -177,10 +240,10 @@ def _train(
     searcher: Searcher,
     record: dict[str, Any],
     report: Callable[[SupernetProgress], None],
-) -> tuple[list[dict[str, list[float]]], dict[str, float]]:
+) -> tuple[list[Figures], dict[str, float]]:
     """Figures of every epoch, and the time that earlier processes took."""
     checkpoint, config = folder / "checkpoint.npz", searcher.config
-    history: list[dict[str, list[float]]] = []
+    history: list[Figures] = []
     before = {"wall_seconds": 0.0, "cpu_seconds": 0.0}
     if checkpoint.exists():
         history, before = _load(checkpoint, searcher, record)
@@ -188,11 +251,12 @@ def _train(
     saved = time.monotonic()
     first = len(history)
     _write_metrics(folder, history)
-    while len(history) < config.epochs and not (history and searcher.finished(history[-1])):
+    while len(history) < searcher.epochs and not (history and searcher.finished(history[-1])):
         figures = searcher.train_epoch(len(history))
-        if not all(np.isfinite(values).all() for values in figures.values()):
+        if not np.isfinite(figures["loss"]).all():
             raise RunError(
-                f"Training diverged in epoch {len(history) + 1}: {figures}. Lower `learning_rate`, "
+                f"Training diverged in epoch {len(history) + 1}: the loss is {figures['loss']}. "
+                "Lower `learning_rate`, "
                 f"{config.learning_rate} here."
             )
         history.append(figures)
@@ -213,7 +277,7 @@ def _train(
 
 def _load(
     path: Path, searcher: Searcher, record: dict[str, Any]
-) -> tuple[list[dict[str, list[float]]], dict[str, float]]:
+) -> tuple[list[Figures], dict[str, float]]:
     arrays = read_arrays(path, "a checkpoint of this run")
     try:
         about = json.loads(str(arrays.pop("about")))
@@ -229,9 +293,7 @@ def _load(
         ) from None
 
 
-def _write_metrics(
-    folder: Path, history: list[dict[str, list[float]]], *, append: bool = False
-) -> None:
+def _write_metrics(folder: Path, history: list[Figures], *, append: bool = False) -> None:
     path = folder / "metrics.jsonl"
     lines = "".join(json.dumps(figures) + "\n" for figures in history)
     try:

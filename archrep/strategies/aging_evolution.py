@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from archrep.settings import check
 from archrep.strategies.base import Strategy, StrategyConfig
 
 
@@ -27,7 +28,7 @@ class AgingEvolutionConfig(StrategyConfig):
     """Draw children that are known as well and pay for them again, as published programs do."""
 
     def __post_init__(self) -> None:
-        self.check(
+        check(
             {
                 f"`population_size` must be at least 1. Got {self.population_size}.": (
                     self.population_size >= 1

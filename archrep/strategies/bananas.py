@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from archrep.predictors.mlp import MlpEnsemble
+from archrep.settings import check
 from archrep.strategies.base import Strategy, StrategyConfig
 
 
@@ -51,7 +52,7 @@ class BananasConfig(StrategyConfig):
 
     def __post_init__(self) -> None:
         names = ("initial", "batch", "parents", "members", "layers", "width", "epochs")
-        self.check(
+        check(
             {
                 f"`{name}` must be at least 1. Got {getattr(self, name)}.": getattr(self, name) >= 1
                 for name in (*names, "batch_size")

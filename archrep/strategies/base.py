@@ -8,18 +8,17 @@ exactly what it would propose alone: nothing here passes from run to run.
 from __future__ import annotations
 
 import json
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import NoneType, UnionType
-from typing import Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from archrep.candidates import Candidates
 from archrep.errors import ConfigError, RunError, ShapeError, UnknownNameError
 from archrep.seeding import numpy_stream
+from archrep.settings import read_settings
 
 
 class Ask(NamedTuple):
@@ -42,15 +41,6 @@ class StrategyConfig:
     def charge_repeats(self) -> bool:
         """Whether a cell that is proposed again is paid for again, as in faulty published code."""
         return False
-
-    def check(self, checks: dict[str, bool]) -> None:
-        """Raise one error that names every check which failed.
-
-        Raises:
-            ConfigError: One did.
-        """
-        if problems := [problem for problem, fine in checks.items() if not fine]:
-            raise ConfigError("\n".join(problems))
 
 
 class Strategy(ABC):
@@ -243,10 +233,6 @@ class Strategy(ABC):
         return f"<{type(self).__name__} of {self.runs} runs, {self.rows.shape[1]} told each>"
 
 
-MOST = 100_000
-"""Whole numbers above this are slips of the keyboard: a search would never come to an end."""
-
-
 def settings(
     strategy: type[Strategy], preset: str | None = None, changes: dict[str, Any] | None = None
 ) -> StrategyConfig:
@@ -265,46 +251,4 @@ def settings(
         known = ", ".join(strategy.presets) or "none"
         raise UnknownNameError(f"Presets of {strategy.name!r} are: {known}. Got {preset!r}.")
     config = strategy.Config() if preset is None else strategy.presets[preset]
-    kinds = get_type_hints(type(config))
-    values = {}
-    for name, value in (changes or {}).items():
-        if name not in kinds:
-            known = ", ".join(kinds) or "none"
-            raise UnknownNameError(f"Settings of {strategy.name!r} are: {known}. Got {name!r}.")
-        values[name] = _typed(name, value, kinds[name])
-        if isinstance(values[name], int) and values[name] > MOST:
-            raise ConfigError(f"`{name}` must be at most {MOST:,}. Got {value!r}.")
-    return replace(config, **values)
-
-
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    """A value, given as text, read from JSON or as it is, as what the field holds."""
-    options = get_args(kind) if get_origin(kind) is UnionType else (kind,)
-    for option in options:
-        try:
-            return _convert(value, option)
-        except (TypeError, ValueError, KeyError, OverflowError):
-            continue
-    words = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    words = words.replace("NoneType", "none")
-    raise ConfigError(f"`{name}` must be of type {words}. Got {value!r}.")
-
-
-def _convert(value: Any, kind: Any) -> Any:
-    if get_origin(kind) is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
-        return tuple(_convert(part, get_args(kind)[0]) for part in parts if part != "")
-    if kind is NoneType:
-        return {None: None, "none": None}[value]
-    if kind is bool:
-        return {True: True, False: False, "true": True, "false": False}[
-            value.lower() if isinstance(value, str) else value
-        ]
-    if kind in (int, float):
-        number = float(value)
-        if isinstance(value, bool) or not math.isfinite(number) or kind(number) != number:
-            raise ValueError
-        return kind(number)
-    if not isinstance(value, str):  # a name, or one of a few
-        raise TypeError
-    return value
+    return replace(config, **read_settings(type(config), changes, strategy.name))

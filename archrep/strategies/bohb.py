@@ -25,6 +25,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 
 from archrep.cells.decisions import Decisions, one_hot
+from archrep.settings import check, choices
 from archrep.strategies.base import Ask, Strategy, StrategyConfig
 
 
@@ -55,7 +56,7 @@ class BohbConfig(StrategyConfig):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schedules", tuple(self.schedules))
-        self.check(
+        check(
             {
                 f"`schedules` must be positive and ascending. Got {self.schedules}.": (
                     all(epochs >= 1 for epochs in self.schedules)
@@ -69,9 +70,6 @@ class BohbConfig(StrategyConfig):
                 f"`random_fraction` must lie in [0, 1]. Got {self.random_fraction}.": (
                     0 <= self.random_fraction <= 1
                 ),
-                f"`uniform` must be cells or choices. Got {self.uniform!r}.": (
-                    self.uniform in ("cells", "choices")
-                ),
                 f"`min_bandwidth` must lie in (0, 1]. Got {self.min_bandwidth}.": (
                     0 < self.min_bandwidth <= 1
                 ),
@@ -79,6 +77,7 @@ class BohbConfig(StrategyConfig):
                     self.min_points is None or self.min_points >= 1
                 ),
             }
+            | choices(self)
         )
 
     @property

@@ -27,6 +27,7 @@ from archrep.predictors.adaptive_basis import (
     regress,
     train,
 )
+from archrep.settings import check, choices
 from archrep.strategies.acquisition import log_expected_improvement, upper_confidence_bound
 from archrep.strategies.base import Strategy, StrategyConfig
 
@@ -67,7 +68,7 @@ class DngoConfig(StrategyConfig):
     whose data term is not squared and whose determinant overflows, from a random start."""
 
     def __post_init__(self) -> None:
-        self.check(
+        check(
             {
                 f"`{name}` must be at least 1. Got {getattr(self, name)}.": getattr(self, name) >= 1
                 for name in ("initial", "batch", "epochs", "batch_size")
@@ -80,13 +81,8 @@ class DngoConfig(StrategyConfig):
                     0 < self.learning_rate <= 10
                 ),
                 f"`beta` must not be negative. Got {self.beta}.": self.beta >= 0,
-                f"`acquisition` must be ei, ucb or thompson. Got {self.acquisition!r}.": (
-                    self.acquisition in ("ei", "ucb", "thompson")
-                ),
-                f"`evidence` must be largest or arch2vec-2020. Got {self.evidence!r}.": (
-                    self.evidence in ("largest", "arch2vec-2020")
-                ),
             }
+            | choices(self)
         )
 
     @property

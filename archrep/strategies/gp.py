@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from archrep.predictors.gp import GaussianProcess
+from archrep.settings import check, choices
 from archrep.strategies.acquisition import log_expected_improvement, upper_confidence_bound
 from archrep.strategies.base import Strategy, StrategyConfig
 
@@ -49,12 +50,7 @@ class GpConfig(StrategyConfig):
     """The final choice: the cell told with the largest posterior mean, or the largest accuracy."""
 
     def __post_init__(self) -> None:
-        choices = {
-            "acquisition": ("ei", "ucb", "thompson"),
-            "kernel": ("rbf", "matern"),
-            "recommend": ("posterior-mean", "incumbent"),
-        }
-        self.check(
+        check(
             {
                 f"`{name}` must be at least {least}. Got {getattr(self, name)}.": (
                     getattr(self, name) >= least
@@ -62,12 +58,7 @@ class GpConfig(StrategyConfig):
                 for name, least in (("initial", 2), ("batch", 1), ("steps", 1), ("refit_steps", 0))
             }
             | {f"`beta` must not be negative. Got {self.beta}.": self.beta >= 0}
-            | {
-                f"`{name}` must be {' or '.join(known)}. Got {getattr(self, name)!r}.": (
-                    getattr(self, name) in known
-                )
-                for name, known in choices.items()
-            }
+            | choices(self)
         )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archrep.settings import check
 from archrep.strategies.base import Strategy, StrategyConfig
 
 
@@ -48,7 +49,7 @@ class LatentReinforceConfig(StrategyConfig):
     rows, not what they are."""
 
     def __post_init__(self) -> None:
-        self.check(
+        check(
             {
                 f"`hidden` must be a positive multiple of 16. Got {self.hidden}.": (
                     self.hidden > 0 and self.hidden % 16 == 0

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from archrep.settings import check
 from archrep.strategies.base import Strategy, StrategyConfig
 
 
@@ -22,7 +23,7 @@ class LocalSearchConfig(StrategyConfig):
     """Random cells at the start; the best of them is where the first climb begins."""
 
     def __post_init__(self) -> None:
-        self.check({f"`initial` must be at least 1. Got {self.initial}.": self.initial >= 1})
+        check({f"`initial` must be at least 1. Got {self.initial}.": self.initial >= 1})
 
 
 class LocalSearch(Strategy):

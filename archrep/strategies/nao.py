@@ -17,6 +17,7 @@ from torch import Tensor
 
 from archrep.errors import ConfigError
 from archrep.predictors.adaptive_basis import regress, train
+from archrep.settings import check, choices
 from archrep.strategies.base import Strategy, StrategyConfig
 
 if TYPE_CHECKING:
@@ -48,16 +49,13 @@ class NaoConfig(StrategyConfig):
     """Of Adam."""
 
     def __post_init__(self) -> None:
-        self.check(
+        check(
             {
                 f"`{name}` must be at least 1. Got {getattr(self, name)}.": getattr(self, name) >= 1
                 for name in ("initial", "batch", "steps", "epochs", "batch_size")
             }
             | {
                 f"`step_size` must be positive. Got {self.step_size}.": self.step_size > 0,
-                f"`decode` must be nearest or decoder. Got {self.decode!r}.": (
-                    self.decode in ("nearest", "decoder")
-                ),
                 f"`hidden` must be a positive multiple of 16. Got {self.hidden}.": (
                     self.hidden > 0 and self.hidden % 16 == 0
                 ),
@@ -65,6 +63,7 @@ class NaoConfig(StrategyConfig):
                     0 < self.learning_rate <= 10
                 ),
             }
+            | choices(self)
         )
 
 

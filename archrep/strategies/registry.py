@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archrep.errors import ConfigError, UnknownNameError
+from archrep.settings import named, register
 from archrep.strategies.aging_evolution import AgingEvolution
 from archrep.strategies.bananas import Bananas
 from archrep.strategies.base import Strategy
@@ -44,9 +44,7 @@ def get_strategy(name: str) -> type[Strategy]:
     Raises:
         UnknownNameError: No such strategy; the message lists the known ones.
     """
-    if name not in STRATEGIES:
-        raise UnknownNameError(f"Strategy must be one of {', '.join(STRATEGIES)}. Got {name!r}.")
-    return STRATEGIES[name]
+    return named(STRATEGIES, name, "Strategy")
 
 
 def register_strategy(strategy: type[Strategy]) -> type[Strategy]:
@@ -55,9 +53,4 @@ def register_strategy(strategy: type[Strategy]) -> type[Strategy]:
     Raises:
         ConfigError: Another strategy already has that name.
     """
-    if strategy.name in STRATEGIES:
-        raise ConfigError(
-            f"A strategy named {strategy.name!r} is registered already. Choose another name."
-        )
-    STRATEGIES[strategy.name] = strategy
-    return strategy
+    return register(STRATEGIES, strategy.name, strategy, "A strategy")

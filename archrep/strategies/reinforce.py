@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from archrep.cells.decisions import Decisions, one_hot
+from archrep.settings import check, choices
 from archrep.strategies.base import Strategy, StrategyConfig
 
 
@@ -35,19 +36,17 @@ class ReinforceConfig(StrategyConfig):
     """Pay again for a cell that is drawn again, as the published programs do."""
 
     def __post_init__(self) -> None:
-        self.check(
+        check(
             {
                 f"`learning_rate` must be positive, at most 10. Got {self.learning_rate}.": (
                     0 < self.learning_rate <= 10
-                ),
-                f"`optimizer` must be sgd or adam. Got {self.optimizer!r}.": (
-                    self.optimizer in ("sgd", "adam")
                 ),
                 f"`momentum` must lie in [0, 1). Got {self.momentum}.": 0 <= self.momentum < 1,
                 f"`initial_scale` must not be negative. Got {self.initial_scale}.": (
                     self.initial_scale >= 0
                 ),
             }
+            | choices(self)
         )
 
     @property

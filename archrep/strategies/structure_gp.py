@@ -32,6 +32,7 @@ from torch import Tensor
 from archrep.candidates import Candidates
 from archrep.encodings import adjacency_encoding, function_encoding
 from archrep.errors import ConfigError
+from archrep.settings import check, choices
 from archrep.strategies.acquisition import log_expected_improvement
 from archrep.strategies.base import Strategy, StrategyConfig
 
@@ -68,7 +69,7 @@ class StructureGpConfig(StrategyConfig):
     such as `digits`. It counts as knowledge of another data set."""
 
     def __post_init__(self) -> None:
-        self.check(
+        check(
             {
                 f"`initial` must be at least 2. Got {self.initial}.": self.initial >= 2,
                 f"`batch` must be at least 1. Got {self.batch}.": self.batch >= 1,
@@ -83,10 +84,8 @@ class StructureGpConfig(StrategyConfig):
                 f"`near_share` must lie in [0, 1]. Got {self.near_share}.": (
                     0 <= self.near_share <= 1
                 ),
-                f"`start` must be large or random. Got {self.start!r}.": (
-                    self.start in ("large", "random")
-                ),
             }
+            | choices(self)
         )
 
 

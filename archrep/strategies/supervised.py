@@ -32,6 +32,7 @@ from archrep.predictors.graph_networks import (
     tanh,
     train_on_values,
 )
+from archrep.settings import check
 from archrep.strategies.acquisition import expected_improvement, log_expected_improvement
 from archrep.strategies.base import Strategy, StrategyConfig
 from archrep.strategies.dngo import published_precisions
@@ -54,7 +55,7 @@ class EncoderConfig(StrategyConfig):
     """Take over what is wrong in the authors' code, as the strategy lists it."""
 
     def __post_init__(self) -> None:
-        self.check(self._checks())
+        check(self._checks())
 
     def _checks(self) -> dict[str, bool]:
         return {

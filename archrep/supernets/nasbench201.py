@@ -10,9 +10,9 @@ one node are one grouped convolution, and all candidates of a stage lie in two t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +20,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from archrep.cells.nasbench201 import OFFICIAL_EDGES, OPERATIONS
+from archrep.cells.registry import get_space
 from archrep.errors import ConfigError, ShapeError
 from archrep.objectives.base import Stage
-from archrep.seeding import torch_stream
+from archrep.supernets.base import (
+    Affine,
+    Candidate,
+    Edge,
+    Mixture,
+    Supernet,
+    apart,
+    convolve,
+    new_weight,
+    pick,
+    together,
+)
 from archrep.supernets.norms import BatchStatistics
 from archrep.tabulation.operations import AveragePool
 
@@ -35,8 +47,11 @@ FROM = [[e for e, (source, _) in enumerate(OFFICIAL_EDGES) if source == n] for n
 INTO = [[e for e, (_, target) in enumerate(OFFICIAL_EDGES) if target == n] for n in range(NODES)]
 """Edges that leave and enter each node."""
 
+PATHS = ((3,), (1, 5), (0, 4), (0, 2, 5))
+"""Edges of the four ways from the input of a cell to its output."""
 
-class NasBench201Supernet(nn.Module):
+
+class NasBench201Supernet(Supernet):
     """Every cell of NAS-Bench-201 in one network, S times.
 
     Args:
@@ -55,6 +70,7 @@ class NasBench201Supernet(nn.Module):
 
     name = "nasbench201"
     space = "nasbench201"
+    operations = OPERATIONS
 
     def __init__(
         self,
@@ -72,14 +88,16 @@ class NasBench201Supernet(nn.Module):
                 f"at least 1. Got {channels}, {cells}, {stages}, {image_channels}, {len(seeds)}."
             )
         self.seeds, count = list(seeds), len(seeds)
+        self.edges = tuple(Edge("cell", *edge) for edge in OFFICIAL_EDGES)
+        self.allowed = np.ones((EDGES, len(OPERATIONS)), bool)
         widths = [channels << n for n in range(stages)]
         self.stages = [Stage(width, 1 << n) for n, width in enumerate(widths)]
         self.per_stage = cells
-        self.stem = _weight(count, channels, image_channels, 3)
+        self.stem = new_weight(count, channels, image_channels, 3)
         self.stem_norm = Affine(count, channels)
         # [S, N, 6, C, C, k, k], one tensor a stage.
-        self.conv_1 = nn.ParameterList(_weight(count, w, w, 1, cells, EDGES) for w in widths)
-        self.conv_3 = nn.ParameterList(_weight(count, w, w, 3, cells, EDGES) for w in widths)
+        self.conv_1 = nn.ParameterList(new_weight(count, w, w, 1, cells, EDGES) for w in widths)
+        self.conv_3 = nn.ParameterList(new_weight(count, w, w, 3, cells, EDGES) for w in widths)
         self.reductions = nn.ModuleList(Reduction(count, *pair) for pair in pairwise(widths))
         self.last_norm = Affine(count, widths[-1])
         self._draw_weights()
@@ -94,29 +112,17 @@ class NasBench201Supernet(nn.Module):
         images: Tensor,
         path: np.ndarray | None = None,
         *,
-        mixture: Tensor | None = None,
+        mixture: Mixture | None = None,
         norm: BatchStatistics | None = None,
+        draws: Sequence[torch.Generator] | None = None,
     ) -> list[Tensor]:
-        """The last feature map of each stage, `[B, S, C_i, H_i, W_i]`, finest first.
-
-        Args:
-            images: What each supernet sees, `[B, S, c, H, W]`.
-            path: Operation of each edge: the same everywhere `[6]`, of each cell `[cells, 6]`, or
-                of each supernet as well `[S, cells, 6]`.
-            mixture: In its place, the weight of every operation on every edge, `[S, 6, 5]`.
-            norm: Where batch norms take their statistics from; by default the batch.
-
-        Raises:
-            ShapeError: Neither or both of `path` and `mixture`, or of another shape.
-        """
+        self._check(images, path, mixture)
         count = len(self.seeds)
-        if (path is None) == (mixture is None):
-            raise ShapeError("Pass either `path` or `mixture`. Got both, or neither.")
         choices = None if path is None else self.check_path(path)
-        if mixture is not None and mixture.shape != (count, EDGES, len(OPERATIONS)):
-            raise ShapeError(f"`mixture` must be [{count}, 6, 5]. Got {tuple(mixture.shape)}.")
-        if images.ndim != 5 or images.shape[1] != count:
-            raise ShapeError(f"`images` must be [B, {count}, c, H, W]. Got {tuple(images.shape)}.")
+        weights = None if mixture is None else _weights(mixture)
+        dropout = 0.0 if mixture is None else mixture.dropout
+        if dropout and draws is None:
+            raise ShapeError("Dropout needs `draws`, a generator for each supernet.")
         norm = BatchStatistics() if norm is None else norm
         norm.begin()
         # Channels last in memory: convolutions, norms and pooling take half the time on a CPU.
@@ -133,8 +139,9 @@ class NasBench201Supernet(nn.Module):
                     ops = choices[:, stage * self.per_stage + n]
                     features = _path_cell(features, ones[n], threes[n], ops, norm)
                 else:
-                    assert mixture is not None
-                    features = _mixed_cell(features, ones[n], threes[n], mixture, norm)
+                    assert weights is not None
+                    drop = None if draws is None else Dropout(dropout, draws)
+                    features = _mixed_cell(features, ones[n], threes[n], weights, norm, drop)
             maps.append(features)
         maps[-1] = self.last_norm(maps[-1], norm).relu()
         return [m.unflatten(1, (count, -1)) for m in maps]
@@ -166,40 +173,36 @@ class NasBench201Supernet(nn.Module):
                 path[bad[:, None], into] = drawn
         return path
 
-    def candidate_weights(self) -> Iterator[tuple[int, nn.Parameter]]:
-        """Operation and weights `[S, N, 6, C, C, k, k]`, stage by stage."""
+    def candidates(self) -> Iterator[Candidate]:
         for ones, threes in zip(self.conv_1, self.conv_3, strict=True):
-            yield CONV_1, ones
-            yield CONV_3, threes
+            yield Candidate(CONV_1, range(EDGES), ones, 2)
+            yield Candidate(CONV_3, range(EDGES), threes, 2)
 
-    def trunk_weights(self) -> list[nn.Parameter]:
-        """What every path has, `[S, ...]` each: stem, reductions and all norms with weights."""
-        own = {id(weights) for _, weights in self.candidate_weights()}
-        return [weights for weights in self.parameters() if id(weights) not in own]
+    def sampled(self, path: np.ndarray) -> list[np.ndarray]:
+        stages = np.split(self.check_path(path), len(self.stages), axis=1)  # [S, N, 6] each
+        return [choices == op for choices in stages for op in (CONV_1, CONV_3)]
 
-    def _draw_weights(self) -> None:
-        """Uniform within one over the root of the fan-in, as in torch; by seed and name."""
-        with torch.no_grad():
-            for name, weights in self.named_parameters():
-                if "norm" in name:
-                    continue
-                bound = 1 / math.sqrt(math.prod(weights.shape[-3:]))
-                for own, seed in zip(weights, self.seeds, strict=True):
-                    drawn = torch.empty(own.shape)
-                    drawn.uniform_(-bound, bound, generator=torch_stream(seed, f"supernet/{name}"))
-                    own.copy_(drawn)
+    def live(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return live_edges(choices)
 
+    def constants(self) -> dict[str, np.ndarray]:
+        pool, identity = np.zeros((2, EDGES, len(OPERATIONS)))
+        for stage in self.stages:
+            pool[:, POOL] += self.per_stage * stage.channels / 9  # C x 3 x 3 times 1/9
+            identity[:, SKIP] += self.per_stage * stage.channels
+        return {"pool": pool, "identity": identity}
 
-class Affine(nn.Module):
-    """Batch norm with weights of its own, of S networks."""
+    def derive(self, probabilities: np.ndarray, *, with_none: bool = False) -> np.ndarray:
+        """The strongest operation of each edge; Dong and Yang (2020) let `none` win."""
+        strengths = np.array(probabilities, np.float64)
+        if not with_none:
+            strengths[:, NONE] = -1.0
+        return np.asarray(strengths.argmax(1))
 
-    def __init__(self, count: int, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(count, channels))
-        self.bias = nn.Parameter(torch.zeros(count, channels))
-
-    def forward(self, features: Tensor, norm: BatchStatistics) -> Tensor:
-        return norm(features, self.weight.flatten(), self.bias.flatten())
+    def describe(self, choices: np.ndarray) -> str:
+        space = get_space(self.space)
+        rows = space.rows_of_decisions(np.asarray(choices)[None])  # type: ignore[attr-defined]
+        return space.format(space.enumerate()[int(rows[0])])
 
 
 class Reduction(nn.Module):
@@ -207,11 +210,11 @@ class Reduction(nn.Module):
 
     def __init__(self, count: int, channels: int, outputs: int) -> None:
         super().__init__()
-        self.first = _weight(count, outputs, channels, 3)
+        self.first = new_weight(count, outputs, channels, 3)
         self.first_norm = Affine(count, outputs)
-        self.second = _weight(count, outputs, outputs, 3)
+        self.second = new_weight(count, outputs, outputs, 3)
         self.second_norm = Affine(count, outputs)
-        self.shortcut = _weight(count, outputs, channels, 1)
+        self.shortcut = new_weight(count, outputs, channels, 1)
 
     def forward(self, images: Tensor, norm: BatchStatistics) -> Tensor:
         inner = convolve(images.relu(), self.first, stride=2)
@@ -222,12 +225,52 @@ class Reduction(nn.Module):
         return inner + convolve(pooled, self.shortcut)
 
 
-def convolve(features: Tensor, weights: Tensor, stride: int = 1) -> Tensor:
-    """M convolutions side by side, `[B, M I, H, W]` with `[M, O, I, k, k]` to `[B, M O, H, W]`."""
-    padding = weights.shape[-1] // 2
-    return functional.conv2d(
-        features, weights.flatten(0, 1), stride=stride, padding=padding, groups=len(weights)
-    )
+def live_edges(choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Live paths through each edge of cells `[M, 6]`, `[M, 6]`; and whether there is any, `[M]`.
+
+    A path is dead if one of its edges is `none`.
+    """
+    counts = np.zeros(choices.shape, np.int64)
+    for path in PATHS:
+        lives = (choices[:, path] != NONE).all(1)
+        counts[:, path] += lives[:, None]
+    return counts, np.asarray(counts.sum(1) > 0)
+
+
+class Dropout(NamedTuple):
+    """Drops elements of skip connections.
+
+    Attributes:
+        probability: Of dropping one.
+        draws: A generator of each supernet.
+    """
+
+    probability: float
+    draws: Sequence[torch.Generator]
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """A value `[B, H, W, S, C]`, elements of it dropped, the others scaled up."""
+        if not self.probability:
+            return value
+        keep = torch.empty_like(value)
+        for s, draws in enumerate(self.draws):
+            drawn = torch.rand(value[:, :, :, s].shape, generator=draws, device=draws.device)
+            keep[:, :, :, s] = (drawn >= self.probability).to(keep) / (1 - self.probability)
+        return value * keep
+
+
+def _weights(mixture: Mixture) -> Tensor:
+    """Weight of every operation on every edge, `[S, 6, 5]`, with all that a mixture says."""
+    weights = mixture.weights
+    if mixture.active is not None:
+        weights = weights * torch.from_numpy(mixture.active).to(weights)
+    if mixture.edges is not None:
+        weights = weights * mixture.edges[:, :, None]
+    if mixture.auxiliary:
+        skip = torch.zeros(len(OPERATIONS), device=weights.device, dtype=weights.dtype)
+        skip[SKIP] = mixture.auxiliary
+        weights = weights + skip
+    return weights
 
 
 def _path_cell(
@@ -243,7 +286,7 @@ def _path_cell(
         norm: Statistics of batch norms.
     """
     count = len(ops)
-    values = [_apart(source, count), *(None for _ in range(NODES - 1))]
+    values = [apart(source, count), *(None for _ in range(NODES - 1))]
     for node in range(NODES - 1):
         value = values[node]
         if value is None:
@@ -256,8 +299,8 @@ def _path_cell(
             rectified = value.relu() if rectified is None else rectified
             owners = [s for s, _ in pairs]
             chosen = weights.flatten(0, 1)[[s * EDGES + e for s, e in pairs]]
-            found = norm(convolve(_together(_pick(rectified, owners)), chosen))
-            terms = _apart(found, len(pairs))
+            found = norm(convolve(together(pick(rectified, owners)), chosen))
+            terms = apart(found, len(pairs))
             for edge in FROM[node]:
                 places = [at for at, (_, e) in enumerate(pairs) if e == edge]
                 _add(values, edge, terms, places, [owners[at] for at in places])
@@ -267,14 +310,19 @@ def _path_cell(
             _add(values, edge, value, own, own)
             own = [s for s in range(count) if ops[s, edge] == POOL]
             if own:
-                pooled = _apart(_pool(_together(value)), count) if pooled is None else pooled
+                pooled = apart(_pool(together(value)), count) if pooled is None else pooled
                 _add(values, edge, pooled, own, own)
     output = values[-1]
-    return torch.zeros_like(source) if output is None else _together(output)
+    return torch.zeros_like(source) if output is None else together(output)
 
 
 def _mixed_cell(
-    source: Tensor, ones: Tensor, threes: Tensor, mixture: Tensor, norm: BatchStatistics
+    source: Tensor,
+    ones: Tensor,
+    threes: Tensor,
+    mixture: Tensor,
+    norm: BatchStatistics,
+    drop: Dropout | None,
 ) -> Tensor:
     """Output of a cell whose edges are weighted sums of all operations, `[B, S C, H, W]`.
 
@@ -283,13 +331,13 @@ def _mixed_cell(
     """
     count = len(mixture)
     channels = source.shape[1] // count
-    values: list[Tensor] = [_apart(source, count)]
+    values: list[Tensor] = [apart(source, count)]
     sums: dict[int, Tensor] = {}
     for node in range(NODES - 1):
         value = values[node]
         edges = FROM[node]
-        inputs = _together(value)
-        rectified, pooled = inputs.relu(), _apart(_pool(inputs), count)
+        inputs = together(value)
+        rectified, pooled = inputs.relu(), apart(_pool(inputs), count)
         terms = None
         for op, weights in ((CONV_1, ones), (CONV_3, threes)):
             scale = mixture[:, edges, op].repeat_interleave(channels, 1).flatten()
@@ -297,31 +345,15 @@ def _mixed_cell(
             found = norm(found, scale, torch.zeros_like(scale))
             terms = found if terms is None else terms + found
         assert terms is not None
-        by_edge = _apart(terms, count).unflatten(4, (len(edges), channels)).unbind(4)
+        by_edge = apart(terms, count).unflatten(4, (len(edges), channels)).unbind(4)
         for edge, term in zip(edges, by_edge, strict=True):
             skip, pool = mixture[:, edge, SKIP, None], mixture[:, edge, POOL, None]
-            term = term + skip * value + pool * pooled
+            passed = value if drop is None else drop(value)
+            term = term + skip * passed + pool * pooled
             target = TARGET[edge]
             sums[target] = sums[target] + term if target in sums else term
         values.append(sums[node + 1])
-    return _together(values[-1])
-
-
-def _apart(features: Tensor, count: int) -> Tensor:
-    """Feature maps `[B, n C, H, W]` as `[B, H, W, n, C]`; they lie so in memory."""
-    return features.permute(0, 2, 3, 1).unflatten(3, (count, -1))
-
-
-def _together(features: Tensor) -> Tensor:
-    """`[B, H, W, n, C]` as `[B, n C, H, W]`, channels last in memory."""
-    return features.flatten(3).permute(0, 3, 1, 2)
-
-
-def _pick(features: Tensor, places: list[int]) -> Tensor:
-    """Some of n maps, `[B, H, W, m, C]`."""
-    if places == list(range(features.shape[3])):
-        return features
-    return features.index_select(3, torch.tensor(places, device=features.device))
+    return together(values[-1])
 
 
 def _add(
@@ -340,7 +372,7 @@ def _add(
         return
     source = values[0]
     assert source is not None
-    target, term = TARGET[edge], _pick(terms, places)
+    target, term = TARGET[edge], pick(terms, places)
     before = values[target]
     if owners == list(range(source.shape[3])):
         values[target] = term if before is None else before + term
@@ -350,7 +382,3 @@ def _add(
 
 
 _pool = AveragePool()
-
-
-def _weight(count: int, outputs: int, inputs: int, kernel: int, *more: int) -> nn.Parameter:
-    return nn.Parameter(torch.empty(count, *more, outputs, inputs, kernel, kernel))

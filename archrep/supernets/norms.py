@@ -25,6 +25,8 @@ class BatchStatistics:
         self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
     ) -> Tensor:
         """Normalised maps `[B, C, H, W]`, times `weight` plus `bias`, `[C]` each."""
+        # The backward pass of torch reads beyond the end of an expanded weight (2.13, on a CPU).
+        weight = None if weight is None else weight.contiguous()
         return functional.batch_norm(features, None, None, weight, bias, True, 0.0, EPSILON)
 
 

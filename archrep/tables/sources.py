@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archrep.errors import UnknownNameError
+from archrep.settings import named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +200,4 @@ def get_source(source: str | Source) -> Source:
     """
     if isinstance(source, Source):
         return source
-    if source not in SOURCES:
-        raise UnknownNameError(f"Source must be one of {', '.join(SOURCES)}. Got {source!r}.")
-    return SOURCES[source]
+    return named(SOURCES, source, "Source")

@@ -2,13 +2,12 @@
 
 from archrep.tabulation.build import TabulateProgress, tabulate
 from archrep.tabulation.config import TabulateConfig
-from archrep.tabulation.images import IMAGES, ImageData, load_digits, load_images
+from archrep.tabulation.images import ImageData, load_digits, load_images
 from archrep.tabulation.operations import OPERATIONS, register_operation
 from archrep.tabulation.representatives import nasbench201_representatives
 from archrep.tabulation.result import TabulateResult
 
 __all__ = [
-    "IMAGES",
     "OPERATIONS",
     "ImageData",
     "TabulateConfig",

@@ -24,6 +24,7 @@ from archrep.cells.array import CellArray
 from archrep.devices import environment, one_thread
 from archrep.errors import CellError, ConfigError, RunError
 from archrep.files import locked_folder, read_json, write_json
+from archrep.settings import check
 from archrep.tabulation.chunks import Job, train_chunk
 from archrep.tabulation.config import TabulateConfig
 from archrep.tabulation.cost import network_cost
@@ -121,8 +122,7 @@ def _check(config: TabulateConfig, cells: CellArray, images: ImageData) -> None:
             config.max_shift < side
         ),
     }
-    if problems := [problem for problem, fine in checks.items() if not fine]:
-        raise ConfigError("\n".join(problems))
+    check(checks)
 
 
 def _prepare(job: Job, *, resume: bool) -> TabulateResult | None:

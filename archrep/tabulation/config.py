@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from archrep.errors import ConfigError
+from archrep.settings import check, from_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +82,7 @@ class TabulateConfig:
                 _finite(self.pixel_noise) and self.pixel_noise >= 0
             ),
         }
-        if problems := [problem for problem, fine in checks.items() if not fine]:
-            raise ConfigError("\n".join(problems))
+        check(checks)
         object.__setattr__(self, "channels", tuple(self.channels))
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,10 +96,7 @@ class TabulateConfig:
         Raises:
             ConfigError: A field is unknown or impossible.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        if unknown := [name for name in values if name not in known]:
-            raise ConfigError(f"Settings are {', '.join(known)}. Got {', '.join(unknown)}.")
-        return cls(**values)
+        return from_plain(cls, values)
 
 
 def _whole(value: object, least: int) -> bool:

@@ -1,10 +1,9 @@
-"""Small image data sets in memory, split into training, validation and test images."""
+"""Images of `archrep.data` as tables are made on them: scaled, in three parts, batched."""
 
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archrep.errors import ConfigError, ShapeError, UnknownNameError
+from archrep.data import registry
+from archrep.data.arrays import check_arrays, read_arrays
+from archrep.data.base import ImageSet
+from archrep.data.digits import read_digits
+from archrep.data.splits import halves
+from archrep.errors import ConfigError, DataError
 from archrep.seeding import numpy_stream, torch_stream
 from archrep.tabulation.config import TabulateConfig
 
@@ -52,31 +56,40 @@ class ImageData:
 
         Raises:
             ShapeError: Lengths or dimensions do not fit.
-            ConfigError: A value is impossible, or a part of the split lacks images.
+            DataError: A value is impossible, or a part of the split lacks images.
         """
-        images, labels = np.asarray(images), np.asarray(labels)
-        if images.ndim not in (3, 4) or labels.shape != images.shape[:1] or not images.size:
-            raise ShapeError(
-                "`images` must be [N, H, W] or [N, H, W, c] and `labels` [N]. "
-                f"Got {images.shape} and {labels.shape}."
-            )
-        if split is not None and np.shape(split) != labels.shape:
-            raise ShapeError(f"`split` must be [{len(labels)}]. Got {np.shape(split)}.")
-        if labels.dtype.kind not in "iu" or labels.min() < 0:
-            raise ConfigError(f"`labels` must be whole numbers from 0. Got {labels[:5]}.")
-        if images.dtype.kind not in "iuf" or not np.isfinite(images).all():
-            raise ConfigError(f"`images` must be finite numbers. Got {images.dtype}.")
-        parts = stratified_split(labels) if split is None else np.asarray(split)
+        pixels, labels, found = check_arrays(images, labels, split)
+        parts = stratified_split(labels) if found is None else found
         if missing := {TRAIN, VALID, TEST} ^ set(np.unique(parts).tolist()):
-            raise ConfigError(
-                "`split` must hold 0 (train), 1 (validation) and 2 (test), each at least once. "
-                f"Missing or unknown: {sorted(missing)}."
+            raise DataError(
+                f"`split` of {name} must hold 0 (train), 1 (validation) and 2 (test), each at "
+                f"least once. Missing or unknown: {sorted(missing)}."
             )
-        pixels = images.reshape(*images.shape[:3], -1).astype(np.float32)
+        pixels = pixels.astype(np.float32)
         mean = pixels[parts == TRAIN].mean((0, 1, 2), dtype=np.float64)
         std = pixels[parts == TRAIN].std((0, 1, 2), dtype=np.float64)
         pixels = ((pixels - mean) / np.where(std > 0, std, 1)).astype(np.float32)
-        return cls(name, pixels, labels.astype(np.int64), parts.astype(np.uint8))
+        return cls(name, pixels, labels, parts.astype(np.uint8))
+
+    @classmethod
+    def from_sets(cls, train: ImageSet, test: ImageSet) -> ImageData:
+        """Training images in two halves, class by class, to train and to validate; test images.
+
+        Raises:
+            ConfigError: Images have no class each.
+        """
+        if train.task != "classes":
+            raise ConfigError(
+                f"Images of a table must have a class each. Those of {train.name} have "
+                f"{train.task}."
+            )
+        parts = (*halves(train, 0), test)
+        return cls.from_arrays(
+            _table_name(train.name),
+            torch.cat([part.images for part in parts]).permute(0, 2, 3, 1).numpy(),
+            torch.cat([part.targets for part in parts]).numpy(),
+            np.repeat([TRAIN, VALID, TEST], [len(part) for part in parts]),
+        )
 
     @property
     def classes(self) -> int:
@@ -112,44 +125,35 @@ def stratified_split(labels: np.ndarray) -> np.ndarray:
     return split
 
 
-def load_digits() -> ImageData:
-    """1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn."""
-    from sklearn import datasets
-
-    digits = datasets.load_digits()
-    return ImageData.from_arrays("digits", digits.images, digits.target)
-
-
-IMAGES: dict[str, Callable[[], ImageData]] = {"digits": load_digits}
-"""Image data sets by name."""
-
-
 def load_images(name: str | Path) -> ImageData:
-    """A data set by name, or of an `.npz` file with `images`, `labels` and perhaps `split`.
+    """Images of `archrep.data`, by name or path, in three parts.
 
-    The arrays are those of `ImageData.from_arrays`.
+    The digits and an `.npz` file stay in their order and are divided as the `split` of the file
+    says, else by `stratified_split`; values of a file may be of any type. Of other data sets, see
+    `archrep.data.registry.load_images`, training images are halved; see `ImageData.from_sets`.
 
     Raises:
-        UnknownNameError: Neither a name nor a file.
-        ConfigError, ShapeError: The file cannot be used.
+        UnknownNameError: Neither a name nor a path.
+        DataError: Files are missing or damaged.
+        ConfigError: Images have no class each.
     """
-    if str(name) in IMAGES:
-        return IMAGES[str(name)]()
-    path = Path(name)
-    if not path.is_file():
-        raise UnknownNameError(
-            f"Images must be {', '.join(IMAGES)} or an .npz file. Got {str(name)!r}."
-        )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in ("images", "labels", "split") if key in file}
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f"Expected an .npz file in {path}, and it cannot be read: {error}"
-        ) from None
-    if missing := {"images", "labels"} - set(arrays):
-        raise ConfigError(f"{path} must hold `images` and `labels`. Missing: {sorted(missing)}.")
-    return ImageData.from_arrays(path.stem, arrays["images"], arrays["labels"], arrays.get("split"))
+    path = Path(name).expanduser()
+    if str(name) == "digits":
+        return load_digits()
+    if path.suffix == ".npz" and path.is_file():
+        return ImageData.from_arrays(_table_name(path.stem), *read_arrays(path))
+    return ImageData.from_sets(*(registry.load_images(name, part=p) for p in ("train", "test")))
+
+
+def load_digits() -> ImageData:
+    """1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn."""
+    return ImageData.from_arrays("digits", *read_digits())
+
+
+def _table_name(name: str) -> str:
+    """A name that the columns of a table can bear."""
+    words = re.findall(r"[\w.-]+", name.replace(",", ""), re.ASCII)
+    return "-".join(words).lstrip("_.-") or "images"
 
 
 class Batches:

@@ -54,7 +54,7 @@ def test_a_finished_run_is_not_trained_again(capsys, monkeypatch):
         (["mine", "--all", "--sample", "3"], "Got sample, all"),
         (["mine", "--cells", "none.txt"], "none.txt"),
         (["mine", "--cells", "bad.txt"], "Line 2 of bad.txt: A NAS-Bench-201 cell is written as"),
-        (["mine", "--sample", "3", "--images", "photos"], "Images must be digits or an .npz file"),
+        (["mine", "--sample", "3", "--images", "photos"], "Images must be digits, cifar10"),
         (["mine", "--sample", "2", "--space", "darts"], "Cell 0: A cell that is trained begins"),
     ],
 )

@@ -132,7 +132,7 @@ def test_global_random_state_is_left_alone_and_the_input_too():
 
 
 def test_impossible_settings_are_told_together():
-    with pytest.raises(ConfigError, match=r"crop_padding.*-1.*cutout.*-2.*resized_crop.*\(0, 1\)"):
+    with pytest.raises(ConfigError, match=r"(?s)padding.*-1.*cutout.*-2.*resized_crop.*\(0, 1\)"):
         Augmentation(crop_padding=-1, cutout=-2, resized_crop=(0, 1))
     with pytest.raises(ConfigError, match="least <= largest <= 1"):
         random_resized_crop(places(1)[0], generator(), (0.5, 1.5))

@@ -25,7 +25,7 @@ from archrep.data.noise import gaussian_noise
 from archrep.data.pickles import read_batch
 from archrep.data.segmentation import load_camvid, load_cityscapes
 from archrep.data.splits import nasbench201_halves
-from archrep.errors import ConfigError
+from archrep.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="session")
@@ -210,7 +210,7 @@ def test_strip_files_are_put_into_the_official_order(tmp_path):
 )
 def test_a_damaged_strip_file_is_told_in_one_line(tmp_path, broken, words):
     write_strips(tmp_path / "cifar10-20k.zip", **broken)
-    with pytest.raises(ConfigError, match=words) as error:
+    with pytest.raises(DataError, match=words) as error:
         load_cifar10(tmp_path)
     one_line(error)
 
@@ -221,7 +221,15 @@ def test_a_truncated_zip_is_told_in_one_line(tmp_path, share):
     write_strips(path, size=16)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(ConfigError, match=r"is not a complete zip file .* Get it again") as error:
+    with pytest.raises(DataError, match=r"is not a complete zip file .* Get it again") as error:
+        load_imagenet16(tmp_path)
+    one_line(error)
+
+
+def test_means_that_are_no_three_numbers_are_told_in_one_line(tmp_path):
+    path = tmp_path / "imagenet16-like-120.zip"
+    write_strips(path, part="train", size=16, meta__json=b'{"train_mean": [1, 2]}')
+    with pytest.raises(DataError, match="must hold `train_mean`, three numbers") as error:
         load_imagenet16(tmp_path)
     one_line(error)
 
@@ -232,7 +240,7 @@ def test_a_damaged_member_is_told_in_one_line(tmp_path):
     data = bytearray(path.read_bytes())
     data[2_000] ^= 255  # in the strip
     path.write_bytes(data)
-    with pytest.raises(ConfigError, match="is damaged at train-000.webp") as error:
+    with pytest.raises(DataError, match="is damaged at train-000.webp") as error:
         load_cifar10(path)
     one_line(error)
 
@@ -250,14 +258,14 @@ def test_a_damaged_member_is_told_in_one_line(tmp_path):
     ],
 )
 def test_a_missing_data_set_says_which_files_belong_where(load, expected, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=f"{tmp_path}. Expected there: .*{expected}") as error:
+    with pytest.raises(DataError, match=f"{tmp_path}. Expected there: .*{expected}") as error:
         load(tmp_path)
     one_line(error)
-    with pytest.raises(ConfigError, match="Expected a folder of image files. Got .*none. Pass"):
+    with pytest.raises(DataError, match="Expected a folder of image files. Got .*none. Pass"):
         load(tmp_path / "nowhere")
     monkeypatch.delenv("ARCHREP_DATA", raising=False)
     monkeypatch.delenv("ARCHREP_IMAGES", raising=False)
-    with pytest.raises(ConfigError, match="none is named. Pass `folder`, or set ARCHREP_IMAGES"):
+    with pytest.raises(DataError, match="none is named. Pass `folder`, or set ARCHREP_IMAGES"):
         load()
     with pytest.raises(ConfigError, match="`part` of .* must be train or .*Got 'all'"):
         load(tmp_path, "all")
@@ -345,12 +353,12 @@ def test_official_cifar_batches(tmp_path, how):
     assert len(load_cifar10(at, "test")) == 1
     if how == "archive":
         at.write_bytes(at.read_bytes()[:-2000])
-        with pytest.raises(ConfigError, match="is truncated or not a tar file") as error:
+        with pytest.raises(DataError, match="is truncated or not a tar file") as error:
             load_cifar10(at)
         one_line(error)
     else:
         (folder / "data_batch_3").unlink()
-        with pytest.raises(ConfigError, match="data_batch_3 of cifar10 is not in") as error:
+        with pytest.raises(DataError, match="data_batch_3 of cifar10 is not in") as error:
             load_cifar10(at)
         one_line(error)
 
@@ -365,7 +373,7 @@ def test_official_imagenet16_batches_keep_the_first_120_classes(tmp_path):
     assert images.targets.tolist() == [0, 119]
     assert np.array_equal(images.images.reshape(2, -1).numpy(), pixels[:2])
     (folder / "val_data").write_bytes(pickle.dumps(batch | {"labels": [0, 1, 2, 3]}, 4))
-    with pytest.raises(ConfigError, match=r"from 1 to 1000\. Got 0 to 3") as error:
+    with pytest.raises(DataError, match=r"from 1 to 1000\. Got 0 to 3") as error:
         load_imagenet16(folder, "test")
     one_line(error)
 
@@ -380,7 +388,7 @@ class Hostile:
 
 def test_a_hostile_batch_is_refused_and_does_nothing(tmp_path):
     batch = {"data": PIXELS, "labels": Hostile(tmp_path / "made")}
-    with pytest.raises(ConfigError, match="names 'posix.mkdir'.* nothing was executed") as error:
+    with pytest.raises(DataError, match="names 'posix.mkdir'.* nothing was executed") as error:
         read_batch(pickle.dumps(batch), "batch", "labels")
     one_line(error)
     assert not (tmp_path / "made").exists()
@@ -401,7 +409,7 @@ def test_a_hostile_batch_is_refused_and_does_nothing(tmp_path):
     ],
 )
 def test_nonsense_is_told_in_one_line(data):
-    with pytest.raises(ConfigError, match="batch") as error:
+    with pytest.raises(DataError, match="batch") as error:
         read_batch(data, "batch", "labels")
     one_line(error)
 
@@ -430,22 +438,22 @@ def test_cityscapes_ids_become_train_ids(tmp_path):
 
 def test_masks_that_do_not_fit_are_told_in_one_line(tmp_path):
     write_cityscapes(tmp_path, np.full((4, 6), 77, np.uint8))
-    with pytest.raises(ConfigError, match=r"from 0 to 33\. Got 77") as error:
+    with pytest.raises(DataError, match=r"from 0 to 33\. Got 77") as error:
         load_cityscapes(tmp_path)
     one_line(error)
     write_cityscapes(tmp_path, np.full((4, 5), 7, np.uint8))
-    with pytest.raises(ConfigError, match="must all have 4 x 6 pixels") as error:
+    with pytest.raises(DataError, match="must all have 4 x 6 pixels") as error:
         load_cityscapes(tmp_path)
     one_line(error)
     write_cityscapes(tmp_path, np.zeros((4, 6, 3), np.uint8))
-    with pytest.raises(ConfigError, match="mask of one 8-bit channel. Got mode RGB"):
+    with pytest.raises(DataError, match="mask of one 8-bit channel. Got mode RGB"):
         load_cityscapes(tmp_path)
     next(tmp_path.glob("gtFine/**/*.png")).write_bytes(b"\x89PNG nothing")
-    with pytest.raises(ConfigError, match="is not a readable picture") as error:
+    with pytest.raises(DataError, match="is not a readable picture") as error:
         load_cityscapes(tmp_path)
     one_line(error)
     next(tmp_path.glob("gtFine/**/*.png")).unlink()
-    with pytest.raises(ConfigError, match="must have its mask in .*, which is not there") as error:
+    with pytest.raises(DataError, match="must have its mask in .*, which is not there") as error:
         load_cityscapes(tmp_path)
     one_line(error)
 
@@ -463,11 +471,11 @@ def test_camvid_masks_are_checked(tmp_path):
     write(np.full((4, 4), 11, np.uint8))
     assert load_camvid(tmp_path).targets.unique().tolist() == [IGNORED]
     write(np.full((4, 4), 12, np.uint8))
-    with pytest.raises(ConfigError, match="must hold classes 0 to 10, or 11 .* Got 12") as error:
+    with pytest.raises(DataError, match="must hold classes 0 to 10, or 11 .* Got 12") as error:
         load_camvid(tmp_path)
     one_line(error)
     write(None)
-    with pytest.raises(ConfigError, match=r"must hold labels/train/a.png, the mask of") as error:
+    with pytest.raises(DataError, match=r"must hold labels/train/a.png, the mask of") as error:
         load_camvid(tmp_path)
     one_line(error)
 
@@ -490,21 +498,21 @@ def test_a_damaged_chexpert_table_is_told_in_one_line(tmp_path, table, words):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.jpg").write_bytes(b"nothing")
     (tmp_path / "train.csv").write_text(table)
-    with pytest.raises(ConfigError, match=words) as error:
+    with pytest.raises(DataError, match=words) as error:
         load_chexpert(tmp_path)
     one_line(error)
 
 
 def test_imagenet_folders_of_one_class_or_none_are_refused(tmp_path):
     (tmp_path / "train" / "n01").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="at least 2 classes, named by wnid. Got 1") as error:
+    with pytest.raises(DataError, match="at least 2 classes, named by wnid. Got 1") as error:
         load_imagenet(tmp_path)
     one_line(error)
     (tmp_path / "train" / "n02").mkdir()
-    with pytest.raises(ConfigError, match="must hold pictures <wnid>/"):
+    with pytest.raises(DataError, match="must hold pictures <wnid>/"):
         load_imagenet(tmp_path)
     (tmp_path / "val" / "n03").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"has classes that .* lacks: \['n03'\]"):
+    with pytest.raises(DataError, match=r"has classes that .* lacks: \['n03'\]"):
         load_imagenet(tmp_path, "test")
     for wnid in ("n01", "n02"):
         grey = np.full((5, 9), 100, np.uint8)

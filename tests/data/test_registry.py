@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from archrep.data.registry import DATASETS, load_images, register
-from archrep.errors import ConfigError, UnknownNameError
+from archrep.errors import ConfigError, DataError, UnknownNameError
 
 NAMES = [
     "digits",
@@ -30,7 +30,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 
 def test_a_second_registration_is_refused():
-    with pytest.raises(ConfigError, match="There is a data set 'digits' already"):
+    with pytest.raises(ConfigError, match="A data set named 'digits' is registered already"):
         register("digits", DATASETS["noise"])
 
 
@@ -51,7 +51,7 @@ class TestEveryDataSetWithoutFiles:
         assert (parts[0].mean, parts[0].std) == (parts[1].mean, parts[1].std)
 
     def test_impossible_numbers_are_told_together(self, name):
-        with pytest.raises(ConfigError, match=r"`size` .* Got 0\. `count` .* Got -1\."):
+        with pytest.raises(ConfigError, match=r"`size` .* Got 0\.\n`count` .* Got -1\."):
             load_images(name, size=0, count=-1)
 
 
@@ -82,8 +82,8 @@ def test_an_npz_file_of_images(tmp_path):
     ("changed", "words"),
     [
         ({"labels": np.zeros(12, int)}, "Classes must be at least 2. Got 1"),
-        ({"labels": np.arange(12) - 1}, "classes from 0 to 10. Got -1 to 10"),
-        ({"labels": np.arange(11)}, "must be 12 whole numbers"),
+        ({"labels": np.arange(12) - 1}, r"`labels` must be whole numbers from 0. Got \[-1"),
+        ({"labels": np.arange(11)}, r"`labels` \[N\]\. Got \(12, 5, 7, 3\) and \(11,\)"),
         ({"images": np.zeros((12, 5, 7))}, "must be uint8"),
         ({"images": None}, r"Missing: \['images'\]"),
     ],
@@ -91,7 +91,7 @@ def test_an_npz_file_of_images(tmp_path):
 def test_arrays_that_do_not_fit_are_told_in_one_line(tmp_path, changed, words):
     given = {key: value for key, value in (arrays() | changed).items() if value is not None}
     np.savez(tmp_path / "mine.npz", **given)
-    with pytest.raises(ConfigError, match=words) as error:
+    with pytest.raises(DataError, match=words) as error:
         load_images(tmp_path / "mine.npz")
     assert "\n" not in str(error.value)
 
@@ -100,7 +100,7 @@ def test_a_file_of_no_known_layout_is_told_in_one_line(tmp_path):
     for path in (tmp_path, tmp_path / "what.bin", tmp_path / "what.npz"):
         if path.suffix:
             path.write_bytes(b"nothing")
-        with pytest.raises(ConfigError, match="no known layout|not a readable .npz") as error:
+        with pytest.raises(DataError, match="no known layout|not a readable .npz") as error:
             load_images(path)
         assert "\n" not in str(error.value)
 

@@ -9,7 +9,7 @@ from archrep.data.splits import (
     halves,
     nasbench201_halves,
 )
-from archrep.errors import ConfigError
+from archrep.errors import ConfigError, DataError
 
 
 def numbered(labels, classes=3, task="classes"):
@@ -88,13 +88,13 @@ def test_nasbench201_halves_follow_the_lists(tmp_path):
     assert (rows(first), rows(second)) == ([0, 3], [1, 2])
     with pytest.raises(ConfigError, match="divides 4 images .* toy has 2. Load the complete"):
         nasbench201_halves(numbered([0, 1]), "cifar10_train", path)
-    with pytest.raises(ConfigError, match="cifar100_test__xvalid"):
+    with pytest.raises(DataError, match="cifar100_test__xvalid"):
         nasbench201_halves(numbered([0, 1]), "cifar100_test", path)
     with pytest.raises(ConfigError, match="Splits are: cifar10_train, .* Got 'cifar'"):
         nasbench201_halves(numbered([0, 1]), "cifar", path)
     np.savez(path, **lists | {"cifar10_train__valid": [1, 1]})
-    with pytest.raises(ConfigError, match="every row exactly once"):
+    with pytest.raises(DataError, match="every row exactly once"):
         nasbench201_halves(numbered([0, 1, 2, 0]), "cifar10_train", path)
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ConfigError, match="not a readable .npz file"):
+    with pytest.raises(DataError, match="not a readable .npz file"):
         nasbench201_halves(numbered([0, 1, 2, 0]), "cifar10_train", path)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import pytest
 
@@ -14,7 +13,6 @@ from archrep.objectives.registry import (
     register_objective,
 )
 from archrep.objectives.rotation import Rotation
-from archrep.objectives.settings import check, typed
 
 
 def test_the_names():
@@ -84,20 +82,6 @@ def as_text(value):
 def test_impossible_settings_say_what_is_possible(name, settings, message):
     with pytest.raises(ConfigError, match=message):
         make_objective(name, settings)
-
-
-def test_every_check_that_failed_is_named():
-    with pytest.raises(ConfigError, match="^one\ntwo$"):
-        check({"one": False, "fine": True, "two": False})
-
-
-def test_yes_and_no_and_words():
-    assert typed("x", "True", bool) is True
-    assert typed("x", "none", str | None) == "none"  # the first kind that fits
-    assert typed("x", "2", Literal["a", 2]) == 2
-    for value, kind in (("yes", bool), (1, bool), (True, int), (3, str), ("inf", float)):
-        with pytest.raises(ConfigError, match="`x` must be of type"):
-            typed("x", value, kind)
 
 
 def test_a_second_registration_is_refused(monkeypatch):

@@ -7,8 +7,8 @@ from torch import nn
 
 from archrep.cells import get_space
 from archrep.cells.nasbench201 import OFFICIAL_EDGES, OPERATIONS
-from archrep.searchers.angle import AngleRules, Snapshot, cell_angles, live_edges
-from archrep.supernets.nasbench201 import NasBench201Supernet
+from archrep.searchers.angle import AngleRules, Snapshot, cell_angles
+from archrep.supernets.nasbench201 import NasBench201Supernet, live_edges
 
 SPACE = get_space("nasbench201")
 SOME = SPACE.decisions_of_rows(np.random.default_rng(0).integers(15_625, size=40))

@@ -15,8 +15,7 @@ from archrep.errors import ConfigError, RunError, UnknownNameError
 from archrep.objectives.registry import make_objective
 from archrep.searchers import run as run_module
 from archrep.searchers.config import SupernetConfig, preset_config
-from archrep.searchers.gradient import Darts
-from archrep.searchers.registry import SEARCHERS, get_searcher
+from archrep.searchers.registry import get_searcher
 from archrep.searchers.run import train_supernet
 from archrep.searchers.single_path import SinglePath
 
@@ -26,8 +25,34 @@ SMALL = {
 }  # fmt: skip
 
 
-def config_of(**changes):
-    return SupernetConfig(**SMALL | changes)
+SIZES = {
+    "nasbench201": {},
+    "darts": {"channels": 4, "cells": 3, "images": 32},
+    "darts-s4": {"channels": 4, "cells": 3, "images": 32},
+    "mobilenet": {"channels": None, "cells": None, "width": 0.05, "images": 32, "size": 32},
+}
+"""Small ones of each supernet."""
+TUNED = {
+    "p-darts": {"depths": (1, 2, 2), "warmup_epochs": 0},
+    "sgas": {"first_decision": 0, "decision_every": 1, "criterion": 2},
+    "pc-darts": {"partial": 2, "warmup_epochs": 1},
+}
+"""Settings of searchers that let everything happen within three epochs."""
+PARTS = [
+    ("nasbench201", "single-path"), ("nasbench201", "darts"), ("nasbench201", "p-darts"),
+    ("nasbench201", "sgas"), ("nasbench201", "darts-minus"), ("darts", "single-path"),
+    ("darts", "darts"), ("darts", "pc-darts"), ("darts", "p-darts"), ("darts", "sgas"),
+    ("darts", "darts-minus"), ("darts-s4", "darts"), ("mobilenet", "single-path"),
+]  # fmt: skip
+"""Supernets and searchers that train together."""
+
+
+def config_of(space="nasbench201", searcher="single-path", **changes):
+    tuned = dict(TUNED.get(searcher, {}))
+    if searcher == "p-darts" and space == "darts":
+        tuned["depths"] = (3, 3, 4)
+    given = SMALL | SIZES[space] | {"searcher_settings": tuned} | changes
+    return SupernetConfig(space=space, searcher=searcher, **given)
 
 
 def some_images(count=64, seed=0):
@@ -37,71 +62,91 @@ def some_images(count=64, seed=0):
     return ImageSet("made-up", images, labels, 4, (0.0,), (1.0,))
 
 
-def searcher_of(**changes):
-    config = config_of(**changes)
+def searcher_of(*parts, **changes):
+    config = config_of(*parts, **changes)
     objective = make_objective(config.objective, config.objective_settings)
-    return get_searcher(config.searcher)(config, some_images(), objective)
+    images = some_images(config.images)
+    if config.size is not None:
+        images = images.resized(config.size)
+    return get_searcher(config.searcher)(config, images, objective)
 
 
-@pytest.mark.parametrize("name", sorted(SEARCHERS))
+@pytest.mark.parametrize(("space", "name"), PARTS)
 class TestEverySearcher:
-    def test_seeds_are_the_same_in_any_company(self, name):
-        together, alone = searcher_of(searcher=name), searcher_of(searcher=name, seed=1, runs=1)
+    def test_seeds_are_the_same_in_any_company(self, space, name):
+        gentle = {"learning_rate": 1e-3}  # rounding grows fast where steps are large
+        together = searcher_of(space, name, **gentle)
+        alone = searcher_of(space, name, seed=1, runs=1, **gentle)
         for epoch in range(2):
             ours, own = together.train_epoch(epoch), alone.train_epoch(epoch)
-            for figure in ours:
-                assert own[figure][0] == pytest.approx(ours[figure][1], rel=1e-3, abs=1e-3)
+            for figure in set(ours) - {"cell", "skips"}:
+                assert own[figure][0] == pytest.approx(ours[figure][1], rel=1e-2, abs=1e-2)
         for score, values in alone.scores().items():
             np.testing.assert_allclose(
                 together.scores()[score][1], values[0], rtol=1e-2, atol=1e-2 * np.abs(values).max()
             )
 
-    def test_goes_on_from_its_state_to_the_bit(self, name):
-        whole = searcher_of(searcher=name)
+    def test_goes_on_from_its_state_to_the_bit(self, space, name):
+        whole = searcher_of(space, name)
+        states = []
         for epoch in range(3):
             whole.train_epoch(epoch)
-        begun = searcher_of(searcher=name)
-        begun.train_epoch(0)
-        resumed = searcher_of(searcher=name)
-        resumed.load_state(begun.state())
-        for epoch in (1, 2):
-            resumed.train_epoch(epoch)
-        for key, part in whole.state().items():
-            np.testing.assert_array_equal(resumed.state()[key], part, err_msg=key)
+            states.append({key: part.copy() for key, part in whole.state().items()})
+        for begun in (0, 1):
+            resumed = searcher_of(space, name)
+            resumed.load_state(states[begun])
+            for epoch in range(begun + 1, 3):
+                resumed.train_epoch(epoch)
+            assert set(resumed.state()) == set(states[2])
+            for key, part in states[2].items():
+                np.testing.assert_array_equal(resumed.state()[key], part, err_msg=key)
+        for chosen, own in zip(whole.choose().values(), resumed.choose().values(), strict=True):
+            assert (chosen == own).all()
 
-    def test_learns(self, name):
-        searcher = searcher_of(searcher=name, objective="supervised", learning_rate=0.1, runs=1)
-        losses = [searcher.train_epoch(epoch)["loss"][0] for epoch in range(3)]
-        assert losses[-1] < losses[0] < 1.2 * math.log(4)
-
-    def test_leaves_global_random_state_alone(self, name):
+    def test_leaves_global_random_state_alone(self, space, name):
         before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-        searcher_of(searcher=name).train_epoch(0)
+        searcher_of(space, name).train_epoch(0)
         assert torch.equal(torch.get_rng_state(), before[0])
         assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
 
-    def test_a_state_of_another_size_is_refused(self, name):
-        other = searcher_of(searcher=name, channels=3)
+    def test_a_state_of_another_size_is_refused(self, space, name):
+        changes = {"width": 0.1} if space == "mobilenet" else {"channels": 8}
+        other = searcher_of(space, name, **changes)
         with pytest.raises(RunError, match="Expected the state of this supernet"):
-            searcher_of(searcher=name).load_state(other.state())
+            searcher_of(space, name).load_state(other.state())
 
-    def test_scores_every_cell(self, name):
-        searcher = searcher_of(searcher=name)
+    def test_chooses_architectures_and_scores_cells_of_a_table(self, space, name):
+        searcher = searcher_of(space, name)
         searcher.train_epoch(0)
-        for values in searcher.scores().values():
+        for choices in searcher.choose().values():
+            assert choices.shape == (2, len(searcher.supernet.allowed))
+            for own in choices:
+                assert searcher.supernet.describe(own)
+        scores = searcher.scores()
+        assert bool(scores) == (space == "nasbench201")
+        for values in scores.values():
             assert values.shape == (2, 15_625)
             assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", ["single-path", "darts"])
+def test_learns(name):
+    searcher = searcher_of("nasbench201", name, objective="supervised", learning_rate=0.1, runs=1)
+    losses = [searcher.train_epoch(epoch)["loss"][0] for epoch in range(3)]
+    assert losses[-1] < losses[0] < 1.2 * math.log(4)
 
 
 class TestSinglePath:
     def test_zero_gradients_decay_what_was_not_sampled_and_absent_ones_do_not(self):
         for unsampled, moves in (("zero", True), ("absent", False)):
-            searcher = searcher_of(unsampled=unsampled, runs=1, images=16, weight_decay=0.1)
+            searcher = searcher_of(
+                searcher_settings={"unsampled": unsampled}, runs=1, images=16, weight_decay=0.1
+            )
             path = np.full((1, 3, 6), OPERATIONS.index("skip_connect"))
             searcher.supernet.sample = lambda rng, path=path: path[0]
-            before = [w.detach().clone() for _, w in searcher.supernet.candidate_weights()]
+            before = [c.weights.detach().clone() for c in searcher.supernet.candidates()]
             searcher.train_epoch(0)
-            now = [w for _, w in searcher.supernet.candidate_weights()]
+            now = [c.weights for c in searcher.supernet.candidates()]
             changed = [not torch.equal(a, b) for a, b in zip(before, now, strict=True)]
             assert changed == [moves] * len(changed)
 
@@ -109,7 +154,7 @@ class TestSinglePath:
         path = np.full((3, 6), OPERATIONS.index("nor_conv_3x3"))
         found = []
         for unsampled in ("zero", "absent"):
-            searcher = searcher_of(unsampled=unsampled, runs=1)
+            searcher = searcher_of(searcher_settings={"unsampled": unsampled}, runs=1)
             searcher.supernet.sample = lambda rng: path
             searcher.train_epoch(0)
             searcher.train_epoch(1)
@@ -118,9 +163,10 @@ class TestSinglePath:
             assert torch.equal(zero, absent)
 
     def test_training_ends_when_convolutions_have_turned_enough(self):
-        searcher = searcher_of(stop_angle=1.0)
+        searcher = searcher_of(searcher_settings={"stop_angle": 1.0})
         assert searcher.finished(searcher.train_epoch(0))
-        assert not searcher_of(stop_angle=89.0).finished(searcher.train_epoch(1))
+        later = searcher_of(searcher_settings={"stop_angle": 89.0})
+        assert not later.finished(searcher.train_epoch(1))
 
     def test_angle_and_size_is_a_sum_of_ranks(self):
         searcher = searcher_of(runs=1)
@@ -128,6 +174,11 @@ class TestSinglePath:
         scores = searcher.scores()
         assert scores["angle_and_size"].min() >= 2
         assert scores["angle_and_size"].max() <= 2 * 15_625
+
+
+def begin(searcher, epoch=0):
+    """What an epoch begins with."""
+    searcher._epoch, searcher._draws = epoch, searcher.draws(epoch)
 
 
 class TestDarts:
@@ -138,19 +189,20 @@ class TestDarts:
         space, scores = get_space("nasbench201"), searcher.scores()
         for score, with_none in (("strength", False), ("strength_with_none", True)):
             best = space.decisions_of_rows(scores[score].argmax(1))
-            assert best.tolist() == searcher.choices(with_none=with_none).tolist()
+            assert best.tolist() == searcher.derive(with_none=with_none).tolist()
 
     def test_second_order_gradient_is_that_of_the_loss_one_step_ahead(self, monkeypatch):
         # Smooth: a difference over the published .01 crosses kinks of ReLU in so small a network.
         softplus = torch.nn.functional.softplus
         monkeypatch.setattr(torch.Tensor, "relu", lambda tensor: softplus(tensor))
         searcher = searcher_of(
-            searcher="darts", order=2, objective="supervised", weight_decay=0.0, momentum=0.0,
-            learning_rate=0.5,
+            searcher="darts", searcher_settings={"order": 2}, objective="supervised",
+            weight_decay=0.0, momentum=0.0, learning_rate=0.5,
         )  # fmt: skip
         searcher.supernet.double()
         searcher.heads.double()
         searcher.alphas.data = searcher.alphas.data.double()
+        begin(searcher)
         train, valid = (next(iter(searcher.steps(use, 0))) for use in ("train", "valid"))
         train, valid = (train[0].double(), train[1]), (valid[0].double(), valid[1])
         searcher.set_rate(0)
@@ -170,7 +222,7 @@ class TestDarts:
             return found
 
         before = [w.detach().clone() for w in searcher.weights]
-        found = searcher.alpha_gradient(train, valid)
+        found = searcher.alpha_gradient(train, valid)[0]
         for weights, start in zip(searcher.weights, before, strict=True):
             assert torch.equal(weights, start)  # what it tried is taken back
         for place in ((0, 0, 3), (0, 5, 1), (1, 2, 4)):
@@ -185,10 +237,11 @@ class TestDarts:
 
     def test_first_order_gradient_is_that_of_the_validation_loss(self):
         searcher = searcher_of(searcher="darts", objective="supervised")
+        begin(searcher)
         train, valid = (next(iter(searcher.steps(use, 0))) for use in ("train", "valid"))
         loss, _ = searcher._losses(*valid)
         expected = torch.autograd.grad(loss.sum(), searcher.alphas)[0]
-        assert torch.equal(searcher.alpha_gradient(train, valid), expected)
+        assert torch.equal(searcher.alpha_gradient(train, valid)[0], expected)
 
     def test_halves_do_not_overlap(self):
         searcher = searcher_of(searcher="darts", objective="supervised")
@@ -196,6 +249,171 @@ class TestDarts:
             pair = [{t.numpy().tobytes() for t in lane.images.images} for lane in (train, valid)]
             assert len(pair[0]) == len(pair[1]) == 32
             assert not pair[0] & pair[1]
+
+    def test_a_flipped_copy_is_what_unreal_data_validate_with(self):
+        searcher = searcher_of(searcher="darts", searcher_settings={"valid": "flipped-copy"})
+        for train, valid in zip(searcher.lanes["train"], searcher.lanes["valid"], strict=True):
+            assert torch.equal(train.images.images.flip(-1), valid.images.images)
+            assert torch.equal(train.images.targets, valid.images.targets)
+
+    def test_frozen_architecture_weights_stay(self):
+        searcher = searcher_of(searcher="darts", searcher_settings={"warmup_epochs": 1})
+        before = searcher.alphas.detach().clone()
+        searcher.train_epoch(0)
+        assert torch.equal(searcher.alphas, before)
+        searcher.train_epoch(1)
+        assert not torch.equal(searcher.alphas, before)
+
+    def test_a_seed_that_stops_keeps_the_cell_of_the_epoch_before(self):
+        searcher = searcher_of("darts", "darts", searcher_settings={"stop_skips": 3})
+        skip = searcher.supernet.operations.index("skip_connect")
+        with torch.no_grad():
+            searcher.alphas[:, :14, skip] = -1.0
+        searcher.end_epoch(0)
+        before = searcher.chosen()
+        with torch.no_grad():
+            searcher.alphas[0, :14, skip] = 5.0
+        searcher.end_epoch(1)
+        assert searcher.supernet.skips(searcher.derive()[0]) == 8
+        assert (searcher.chosen()[0] == before[0]).all()
+        assert not searcher.finished({})
+        with torch.no_grad():
+            searcher.alphas[1, :14, skip] = 5.0
+        searcher.end_epoch(2)
+        assert searcher.finished({})
+
+    def test_a_gradient_is_shortened_seed_by_seed(self):
+        searcher = searcher_of(searcher="darts", clip=0.01)
+        for weights in searcher.weights:
+            weights.grad.normal_(generator=torch.Generator().manual_seed(3))
+        one = searcher.weights[0].grad.clone()
+        searcher._clip(0.01)
+        for s in range(2):
+            own = [
+                weights.grad[s] if owner is None else weights.grad
+                for weights, owner in zip(searcher.weights, searcher._owners, strict=True)
+                if owner in (None, s)
+            ]
+            assert float(torch.cat([g.flatten() for g in own]).norm()) == pytest.approx(
+                0.01, rel=1e-3
+            )
+        ratio = searcher.weights[0].grad[0] / one[0]
+        assert torch.allclose(ratio, ratio.flatten()[0].expand_as(ratio), rtol=1e-3)
+
+
+class TestRelatives:
+    def test_shares_of_the_edges_of_a_block_add_up_to_one(self):
+        searcher = searcher_of("darts", "pc-darts")
+        with torch.no_grad():
+            searcher.betas.normal_(generator=torch.Generator().manual_seed(0))
+        shares = searcher.shares().detach()
+        for half in ("normal", "reduce"):
+            for target in range(2, 6):
+                own = [
+                    n
+                    for n, edge in enumerate(searcher.supernet.edges)
+                    if (edge.cell, edge.target) == (half, target)
+                ]
+                assert torch.allclose(shares[:, own].sum(1), torch.ones(2))
+                assert torch.allclose(shares[:, own], searcher.betas[:, own].softmax(1))
+
+    def test_an_auxiliary_skip_fades(self):
+        searcher = searcher_of("darts", "darts-minus", epochs=4)
+        assert [searcher.mixture(epoch).auxiliary for epoch in range(4)] == [1, 0.75, 0.5, 0.25]
+
+    def test_sgas_makes_eight_decisions_and_leaves_two_edges_a_block(self):
+        settings = {"first_decision": 0, "decision_every": 2}
+        searcher = searcher_of("darts", "sgas", searcher_settings=settings, runs=1)
+        generator = torch.Generator().manual_seed(0)
+        sizes = [searcher.batch_size]
+        for epoch in range(16):
+            with torch.no_grad():
+                searcher.alphas.normal_(generator=generator)
+            searcher.end_epoch(epoch)
+            sizes.append(searcher.batch_size)
+            decided = int((searcher.fixed >= 0).sum())
+            assert decided == 2 * min(8, epoch // 2 + 1)
+        assert max(sizes) == 16  # there are no more images in a part
+        for half in (slice(0, 14), slice(14, 28)):
+            edges = searcher.supernet.edges[half]
+            kept = [
+                e.target for e, op in zip(edges, searcher.fixed[0, half], strict=True) if op > 0
+            ]
+            assert sorted(kept) == [2, 2, 3, 3, 4, 4, 5, 5]
+        assert (searcher.chosen()[0][searcher.fixed[0] >= 0] > 0).all()
+        active = searcher.active()
+        assert active.sum(2)[searcher.fixed >= 0].tolist() == [1] * 16
+        assert not active[searcher.pruned].any()
+        assert searcher.pruned.sum() == 12
+
+    def test_sgas_decides_for_the_surest_edge(self):
+        settings = {"first_decision": 0}
+        searcher = searcher_of("darts", "sgas", searcher_settings=settings, runs=1)
+        with torch.no_grad():
+            searcher.alphas.zero_()
+            searcher.alphas[0, 5, 4] = 6.0  # important and certain
+            searcher.alphas[0, 6, 0] = 6.0  # `none` wins: of no importance
+        searcher.end_epoch(0)
+        assert searcher.fixed[0, 5] == 4
+        assert (searcher.fixed[0, :14] >= 0).sum() == 1
+
+    def test_p_darts_drops_the_weakest_operations_of_each_edge(self):
+        searcher = searcher_of("darts", "p-darts", runs=1)
+        assert searcher.supernet.cells == 3
+        with torch.no_grad():
+            searcher.alphas.copy_(torch.arange(8.0).expand(1, 28, 8))
+        sizes = [int(searcher.left[0, 0].sum())]
+        for _ in range(2):
+            searcher._next_stage()
+            sizes.append(int(searcher.left[0, 0].sum()))
+            with torch.no_grad():
+                searcher.alphas.copy_(torch.arange(8.0).expand(1, 28, 8))
+        assert sizes == [8, 5, 3]
+        assert searcher.left[0, 0].tolist() == [False] * 5 + [True] * 3
+        assert searcher.supernet.cells == 4
+
+    def test_p_darts_limits_skip_connections_and_fades_dropout(self):
+        settings = TUNED["p-darts"] | {"warmup_epochs": 2, "depths": (3, 3, 3)}
+        searcher = searcher_of("darts", "p-darts", searcher_settings=settings, epochs=12, runs=1)
+        skip = searcher.supernet.operations.index("skip_connect")
+        with torch.no_grad():
+            searcher.alphas[:, :, skip] += torch.linspace(1, 2, 28)
+        assert searcher.supernet.skips(searcher.derive()[0]) == 2
+        searcher._begin(1)
+        found = [searcher._dropout(epoch) for epoch in range(4, 8)]
+        assert found == pytest.approx([0.4 * 3 / 4, 0.4 * 2 / 4, 0.4, 0.4 * math.exp(-0.2)])
+        plain = searcher_of(
+            "darts", "p-darts", searcher_settings=settings | {"tricks": False}, epochs=12, runs=1
+        )
+        with torch.no_grad():
+            plain.alphas[:, :, skip] += torch.linspace(1, 2, 28)
+        assert plain.supernet.skips(plain.derive()[0]) == 8
+        assert plain._dropout(4) == 0.0
+
+    def test_random_architectures_need_no_training(self, tmp_path):
+        summary = train_supernet(config_of("darts", "random", runs=3), out=tmp_path / "r")
+        assert summary["epochs"] == 0
+        assert len({found["cell"] for found in summary["found"]["random"]}) == 3
+
+
+def test_angles_of_other_spaces_are_searched_for_by_evolution(tmp_path):
+    limit = {"macs_limit": 500.0}
+    config = config_of("mobilenet", epochs=1, searcher_settings=limit)
+    summary = train_supernet(config, out=tmp_path / "m")
+    for found in summary["found"]["angle"]:
+        assert found["imagenet_macs"] <= 500e6
+        assert len(found["cell"].split()) == 21
+
+
+def test_cells_of_darts_are_looked_up_in_a_surrogate_if_there_is_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARCHREP_TABLES", str(tmp_path / "none"))
+    summary = train_supernet(config_of("darts", "darts", epochs=1), out=tmp_path / "d")
+    found = summary["found"]["strength"][0]
+    assert found["cifar10_params"] > 0
+    assert "predicted_accuracy" not in found
+    assert "nasbench301" in summary["table_missing"]
+    lines = (tmp_path / "d" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["cell"][0] == found["cell"]
 
 
 class TestRuns:
@@ -286,16 +504,22 @@ class TestCommand:
             assert part in printed
 
     def test_shows_the_configuration(self, capsys):
-        assert main(["supernet", "nasbench201", "--preset", "darts-small", "--dry-run"]) == 0
+        assert main(["supernet", "nasbench201", "--preset", "rlnas-small", "--dry-run"]) == 0
         config = SupernetConfig.from_dict(json.loads(capsys.readouterr().out))
-        assert config == preset_config("darts-small")
+        assert config == preset_config("rlnas-small")
 
     @pytest.mark.parametrize(
         ("arguments", "problem"),
         [
             ((), "Name a search space"),
-            (("nasbench301",), "Supernets are: nasbench201"),
-            (("nasbench201", "--preset", "none"), "Presets are: rlnas"),
+            (("nasbench301",), "Supernet must be one of nasbench201"),
+            (("nasbench201", "--preset", "none"), "Preset must be one of rlnas"),
+            (("nasbench201", "--searcher", "enas"), "Searcher must be one of single-path"),
+            (("nasbench201", "--tune", "order=1"), "Settings of 'single-path' are"),
+            (("nasbench201", "--searcher", "darts", "--tune", "order=3"), "`order` must be 1 or 2"),
+            (("nasbench201", "--searcher", "pc-darts"), "has no `partial`"),
+            (("mobilenet", "--searcher", "darts"), "needs a supernet of cells"),
+            (("mobilenet", "--channels", "8"), "has no `channels`"),
             (("nasbench201", "--objective", "sleep"), "sleep"),
             (("nasbench201", "--data", "cats"), "cats"),
             (("nasbench201", "--set", "ratio"), "`--set` takes name=value"),
@@ -314,14 +538,10 @@ class TestCommand:
 
 def test_settings_name_every_mistake():
     with pytest.raises(ConfigError) as caught:
-        SupernetConfig(channels=0, learning_rate=math.nan, searcher="enas", momentum=1.0)
-    for part in ("`channels`", "`learning_rate`", "`searcher`", "`momentum`"):
+        SupernetConfig(channels=0, learning_rate=math.nan, stem="oak", momentum=1.0)
+    for part in ("`channels`", "`learning_rate`", "`stem`", "`momentum`"):
         assert part in str(caught.value)
     with pytest.raises(UnknownNameError, match="Searcher must be one of single-path, darts"):
         get_searcher("enas")
-    with pytest.raises(ConfigError, match="Unknown settings"):
+    with pytest.raises(ConfigError, match="chanels"):
         SupernetConfig.from_dict({"chanels": 3})
-
-
-def test_a_small_darts_is_darts():
-    assert isinstance(searcher_of(searcher="darts"), Darts)

@@ -115,5 +115,5 @@ def test_few_candidates_are_used_up_without_an_error():
 def test_wrong_settings_are_all_named():
     with pytest.raises(ConfigError, match=r"`initial` must be at least 2. Got 1.\n.*`beta` must"):
         GpConfig(initial=1, beta=-1)
-    with pytest.raises(ConfigError, match="`acquisition` must be ei or ucb or thompson. Got 'pi'"):
+    with pytest.raises(ConfigError, match="`acquisition` must be 'ei' or 'ucb' or 'thompson'. Got"):
         GpConfig(acquisition="pi")

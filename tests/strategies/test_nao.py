@@ -125,5 +125,5 @@ def test_the_decoder_of_another_encoding_is_refused(embedded):
 
 
 def test_impossible_settings_are_named_together():
-    with pytest.raises(ConfigError, match=r"(?s)`steps`.*`step_size`.*`decode`.*`hidden`"):
+    with pytest.raises(ConfigError, match=r"(?s)`steps`.*`step_size`.*`hidden`.*`decode`"):
         NaoConfig(steps=0, step_size=0, decode="guess", hidden=100)

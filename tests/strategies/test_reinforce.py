@@ -111,7 +111,7 @@ def test_cells_that_nobody_asked_for_teach_too():
 
 
 def test_impossible_settings_are_named_together():
-    with pytest.raises(ConfigError, match=r"(?s)`learning_rate`.*`optimizer`.*`momentum`"):
+    with pytest.raises(ConfigError, match=r"(?s)`learning_rate`.*`momentum`.*`optimizer`"):
         ReinforceConfig(learning_rate=0, optimizer="lbfgs", momentum=1.0)
 
 

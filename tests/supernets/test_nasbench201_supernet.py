@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from archrep.cells import get_space
 from archrep.cells.nasbench201 import OFFICIAL_EDGES, OPERATIONS
 from archrep.errors import ConfigError, ShapeError
+from archrep.supernets.base import Mixture
 from archrep.supernets.nasbench201 import EDGES, INTO, NONE, NasBench201Supernet
-from archrep.supernets.norms import CollectedStatistics
+from archrep.supernets.norms import BatchStatistics, CollectedStatistics
 
 SPACE = get_space("nasbench201")
 SMALL = {"channels": 4, "cells": 2, "stages": 2}
@@ -105,7 +106,7 @@ class TestPublishedSizes:
         threes = np.full(EDGES, OPERATIONS.index("nor_conv_3x3"))
         assert abs(macs(path=threes) - 220.12e6) < 2e4  # the table's 220.12 M
         mixture = torch.full((1, EDGES, 5), 0.2)
-        assert abs(macs(mixture=mixture) - 243.7e6) < 1e5  # counted elsewhere, 243.7 M
+        assert abs(macs(mixture=Mixture(mixture)) - 243.7e6) < 1e5  # counted elsewhere, 243.7 M
 
 
 class TestAPlainNetworkComputesTheSame:
@@ -150,7 +151,7 @@ class TestAPlainNetworkComputesTheSame:
         def weigh_of(s):
             return lambda cell, edge: zip(mixture[s, edge], OPERATIONS, strict=True)
 
-        self.compare(supernet, lambda x: supernet(x, mixture=mixture), weigh_of)
+        self.compare(supernet, lambda x: supernet(x, mixture=Mixture(mixture)), weigh_of)
 
 
 def test_gradients_of_the_mixture_are_finite_differences():
@@ -158,7 +159,7 @@ def test_gradients_of_the_mixture_are_finite_differences():
     images = images_of(1)[:3].double()
     mixture = torch.full((1, EDGES, 5), 0.2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda weights: supernet(images, mixture=weights)[-1].sum((0, 2, 3, 4)), [mixture]
+        lambda weights: supernet(images, mixture=Mixture(weights))[-1].sum((0, 2, 3, 4)), [mixture]
     )
 
 
@@ -241,8 +242,8 @@ class TestBadInput:
         supernet, images = small(seeds=[0]), images_of(1)
         with pytest.raises(ShapeError, match="either `path` or `mixture`"):
             supernet(images)
-        with pytest.raises(ShapeError, match=r"`mixture` must be \[1, 6, 5\]. Got \(6, 5\)"):
-            supernet(images, mixture=torch.zeros(6, 5))
+        with pytest.raises(ShapeError, match=r"mixture must be \[1, 6, 5\]. Got \(6, 5\)"):
+            supernet(images, mixture=Mixture(torch.zeros(6, 5)))
         for wrong in (np.zeros(5, int), np.full(6, 5), np.full(6, -1), np.zeros(6)):
             with pytest.raises(ShapeError, match="A path is operations 0..4 of 6 edges"):
                 supernet(images, wrong)
@@ -250,3 +251,14 @@ class TestBadInput:
     def test_images(self):
         with pytest.raises(ShapeError, match=r"must be \[B, 1, c, H, W\]. Got \(6, 3, 8, 8\)"):
             small(seeds=[0])(images_of(1)[:, 0], np.full(6, 1))
+
+
+def test_an_expanded_scale_has_the_gradients_of_a_copied_one():
+    images = torch.randn(8, 16, 2, 2, generator=torch.Generator().manual_seed(0))
+    images = images.contiguous(memory_format=torch.channels_last)
+    found = []
+    for weight in (torch.tensor([0.5]).expand(16), torch.full((16,), 0.5)):
+        inputs = images.clone().requires_grad_()
+        BatchStatistics()(inputs, weight, torch.zeros(16)).square().sum().backward()
+        found.append(inputs.grad)
+    assert torch.allclose(*found, atol=1e-6)
