@@ -72,16 +72,42 @@ def rlnas() -> Iterator[Row]:
 
 def collapse() -> Iterator[Row]:
     """First-order DARTS: supervised against masked reconstruction, skips and recorded accuracy."""
-    yield Row("supervised", preset_config("darts-small", runs=3))
+    yield Row("supervised", preset_config("nasbench201-darts-small", runs=3))
     for decoder in ("plain", "hierarchical"):
         for ratio in (0.2, 0.5):
             settings = {"decoder": decoder, "ratio": ratio}
             change = {"objective": "reconstruction", "objective_settings": settings}
             label = f"reconstruction, {decoder} decoder, ratio {ratio}"
-            yield Row(label, preset_config("darts-small", runs=3, **change))
+            yield Row(label, preset_config("nasbench201-darts-small", runs=3, **change))
 
 
-EXPERIMENTS = {run.__name__: run for run in (rlnas, collapse)}
+def skips() -> Iterator[Row]:
+    """Skip connections by epoch under seven objectives, DARTS on its own space (UnrealNAS, Fig. 5)."""
+    real: dict[str, object] = {
+        "channels": 8, "cells": 5, "size": 16, "images": 10_000, "epochs": 15, "runs": 1,
+        "searcher_settings": {"alpha_learning_rate": 3e-3},
+    }  # fmt: skip
+    yield Row("supervised", preset_config("darts", **real))
+    settings = preset_config("unrealnas").searcher_settings
+    unreal = real | {
+        "images": 5_000, "epochs": 16, "searcher_settings": settings | {
+            "alpha_learning_rate": 3e-3, "warmup_epochs": 1,
+        },
+    }  # fmt: skip
+    for label, data, classes in (
+        ("RLRD: random labels, CIFAR-10", "cifar10", 1000),
+        ("RLRN: random labels, Gaussian noise", "noise", 5000),
+        ("RLGD: random labels, fractals", "fractals", 5000),
+    ):
+        change = unreal | {"data": data, "objective_settings": {"classes": classes}}
+        yield Row(label, preset_config("unrealnas", **change))
+    for objective in ("jigsaw", "colorization"):
+        yield Row(objective, preset_config("darts", **real, objective=objective))
+    turned = real | {"images": 2_500, "batch_size": 16}
+    yield Row("rotation", preset_config("unnas", **turned))
+
+
+EXPERIMENTS = {run.__name__: run for run in (rlnas, collapse, skips)}
 
 
 def main() -> None:

@@ -105,6 +105,7 @@ def train_supernet(
             "seeds": config.seeds,
             "epochs": len(history),
             "last_epoch": history[-1] if history else {},
+            "skips_by_epoch": [figures["skips"] for figures in history if "skips" in figures],
             **look_up(searcher.supernet, chosen, scores),
             "wall_seconds": time.perf_counter() - started[0] + before["wall_seconds"],
             "cpu_seconds": time.process_time() - started[1] + before["cpu_seconds"],

@@ -174,11 +174,11 @@ class Pool(Operation):
             pooled = functional.avg_pool2d(source, 3, stride, 1, count_include_pad=False)
         else:
             pooled = functional.max_pool2d(source, 3, stride, 1)
-        count = len(gates.active)
-        terms = pick(apart(gates.norm(pooled), count), pairs.owners)  # the same on every edge
+        value = apart(gates.norm(pooled), len(gates.active))  # the same on every edge
         weight, bias = self.norm.chosen(_rows(self.edges, pairs))
-        if weight is not None and bias is not None:
-            terms = terms * weight + bias
+        if weight is None or bias is None:
+            return _scaled(value, pairs, scale)
+        terms = pick(value, pairs.owners) * weight + bias
         return terms if scale is None else terms * scale[:, None]
 
 
@@ -192,14 +192,17 @@ class Skip(Operation):
     def forward(
         self, source: Tensor, pairs: Pairs, gates: Gates, stride: int, scale: Tensor | None
     ) -> Tensor:
-        terms = pick(apart(source, len(gates.active)), pairs.owners)
-        if gates.dropout:
-            assert gates.draws is not None
-            keep = torch.empty_like(terms)
-            for n, owner in enumerate(pairs.owners):
-                drawn = torch.rand(terms[:, :, :, n].shape, generator=gates.draws[owner])
-                keep[:, :, :, n] = (drawn >= gates.dropout).to(keep) / (1 - gates.dropout)
-            terms = terms * keep
+        value = apart(source, len(gates.active))
+        if not gates.dropout:
+            return _scaled(value, pairs, scale)
+        assert gates.draws is not None
+        terms = pick(value, pairs.owners)
+        keep = torch.empty_like(terms)
+        for n, owner in enumerate(pairs.owners):
+            draws = gates.draws[owner]
+            drawn = torch.rand(terms[:, :, :, n].shape, generator=draws, device=draws.device)
+            keep[:, :, :, n] = (drawn >= gates.dropout).to(keep) / (1 - gates.dropout)
+        terms = terms * keep
         return terms if scale is None else terms * scale[:, None]
 
 
@@ -363,6 +366,16 @@ def _rows(edges: list[int], pairs: Pairs) -> list[int]:
     """Row of each pair in supernets times an operation's edges."""
     at = {e: n for n, e in enumerate(edges)}
     return [s * len(edges) + at[e] for s, e in zip(pairs.owners, pairs.edges, strict=True)]
+
+
+def _scaled(value: Tensor, pairs: Pairs, scale: Tensor | None) -> Tensor:
+    """A value `[B, H, W, S, C]` for each pair, times its scale `[n]`: `[B, H, W, n, C]`."""
+    if scale is None:
+        return pick(value, pairs.owners)
+    if not pairs.full:
+        return pick(value, pairs.owners) * scale[:, None]
+    count = value.shape[3]
+    return (value.unsqueeze(4) * scale.view(count, -1, 1)).flatten(3, 4)  # nothing is copied first
 
 
 def rows_of(weights: Tensor, rows: list[int]) -> Tensor:

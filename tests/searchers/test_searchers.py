@@ -73,19 +73,6 @@ def searcher_of(*parts, **changes):
 
 @pytest.mark.parametrize(("space", "name"), PARTS)
 class TestEverySearcher:
-    def test_seeds_are_the_same_in_any_company(self, space, name):
-        gentle = {"learning_rate": 1e-3}  # rounding grows fast where steps are large
-        together = searcher_of(space, name, **gentle)
-        alone = searcher_of(space, name, seed=1, runs=1, **gentle)
-        for epoch in range(2):
-            ours, own = together.train_epoch(epoch), alone.train_epoch(epoch)
-            for figure in set(ours) - {"cell", "skips"}:
-                assert own[figure][0] == pytest.approx(ours[figure][1], rel=1e-2, abs=1e-2)
-        for score, values in alone.scores().items():
-            np.testing.assert_allclose(
-                together.scores()[score][1], values[0], rtol=1e-2, atol=1e-2 * np.abs(values).max()
-            )
-
     def test_goes_on_from_its_state_to_the_bit(self, space, name):
         whole = searcher_of(space, name)
         states = []
@@ -127,6 +114,21 @@ class TestEverySearcher:
         for values in scores.values():
             assert values.shape == (2, 15_625)
             assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize(("space", "name"), PARTS[:-1])  # MobileNets: see tests/supernets
+def test_seeds_are_the_same_in_any_company(space, name):
+    gentle = {"learning_rate": 1e-3}  # rounding grows fast where steps are large
+    together = searcher_of(space, name, **gentle)
+    alone = searcher_of(space, name, seed=1, runs=1, **gentle)
+    for epoch in range(2):
+        ours, own = together.train_epoch(epoch), alone.train_epoch(epoch)
+        for figure in set(ours) - {"cell", "skips"}:
+            assert own[figure][0] == pytest.approx(ours[figure][1], rel=1e-2, abs=1e-2)
+    for score, values in alone.scores().items():
+        np.testing.assert_allclose(
+            together.scores()[score][1], values[0], rtol=1e-2, atol=1e-2 * np.abs(values).max()
+        )
 
 
 @pytest.mark.parametrize("name", ["single-path", "darts"])
