@@ -27,7 +27,7 @@ import json
 import statistics
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archrep.cli.progress import Display
@@ -40,6 +40,10 @@ DATASETS = ("cifar10", "cifar100", "imagenet16-120")
 
 PUBLISHED = {
     "rlnas": "published (RLNAS): tau .508 / .516 / .495, cell 93.45 / 70.71 / 43.70",
+    "skips": "published (UnrealNAS, Section 5.2): six skips after 57 of 100 epochs with true "
+    "labels; few with fractals and noise",
+    "one_shot": "published (RLNAS, Table 1, best cell, CIFAR-10 test): true labels 92.11 by "
+    "accuracy, 93.76 by angle; random labels 80.60 and 93.45; MAE-NAS, Fig. 2 is a picture only",
     "collapse": "published (MAE-NAS, Table 4): DARTS 54.30 / 15.61 / 16.32; MAE-NAS 93.77 / 71.75 "
     "/ 43.77 (mean of four)",
 }
@@ -64,10 +68,12 @@ def rlnas() -> Iterator[Row]:
         "random labels, CIFAR-10": {},
         "true labels, CIFAR-10": {"objective": "supervised"},
         "random labels, Gaussian noise": {"data": "noise"},
-        "random labels, absent gradients": {"unsampled": "absent"},
+        "random labels, absent gradients": {"searcher_settings": {"unsampled": "absent"}},
     }
     for label, change in changes.items():
-        yield Row(label, preset_config("rlnas-small", runs=5, **change))
+        config = preset_config("rlnas-small", runs=5, **change)
+        tuned = config.searcher_settings | {"spectrum_images": 128}
+        yield Row(label, replace(config, searcher_settings=tuned))
 
 
 def collapse() -> Iterator[Row]:
@@ -82,7 +88,7 @@ def collapse() -> Iterator[Row]:
 
 
 def skips() -> Iterator[Row]:
-    """Skip connections by epoch under seven objectives, DARTS on its own space (UnrealNAS, Fig. 5)."""
+    """Skip connections by epoch, seven objectives, DARTS on its own space (UnrealNAS, Fig. 5)."""
     real: dict[str, object] = {
         "channels": 8, "cells": 5, "size": 16, "images": 10_000, "epochs": 15, "runs": 1,
         "searcher_settings": {"alpha_learning_rate": 3e-3},
@@ -107,7 +113,25 @@ def skips() -> Iterator[Row]:
     yield Row("rotation", preset_config("unnas", **turned))
 
 
-EXPERIMENTS = {run.__name__: run for run in (rlnas, collapse, skips)}
+def one_shot() -> Iterator[Row]:
+    """Scores with inherited weights along training (MAE-NAS, Fig. 2; RLNAS, Table 1)."""
+    small: dict[str, object] = {
+        "images": 2_048, "size": 16, "batch_size": 64, "learning_rate": 0.05, "epochs": 60,
+        "runs": 3,
+    }  # fmt: skip
+    scored = {"score_images": 128, "score_every": 10}
+    apart = scored | {"held_out": 128}
+    restored = {"objective": "reconstruction", "objective_settings": {"ratio": 0.5}}
+    changes: dict[str, dict[str, object]] = {
+        "reconstruction": restored | {"searcher_settings": apart},
+        "true labels": {"objective": "supervised", "searcher_settings": apart},
+        "random labels, scored on images of training": {"searcher_settings": scored},
+    }
+    for label, change in changes.items():
+        yield Row(label, preset_config("rlnas-small", **small | change))
+
+
+EXPERIMENTS = {run.__name__: run for run in (rlnas, collapse, skips, one_shot)}
 
 
 def main() -> None:
@@ -117,6 +141,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="name the experiments")
     parser.add_argument("--only-print", action="store_true", help="print what was collected")
     parser.add_argument("--rows", nargs="+", help="only these, named as the table names them")
+    parser.add_argument("--plot", type=Path, help="picture of skip connections by epoch")
     parser.add_argument("--images", type=Path, help="folder of image files")
     parser.add_argument("--out", type=Path, default=Path("runs/supernets"))
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -132,7 +157,11 @@ def main() -> None:
         summary = run(row, args.out / args.experiment, args.images)
         collect(args.results, args.experiment, row.label, summary)
     entries = json.loads(args.results.read_text()) if args.results.exists() else []
-    print_table([e for e in entries if e["experiment"] == args.experiment])
+    own = [e for e in entries if e["experiment"] == args.experiment]
+    print_table(own)
+    print_by_epoch(own)
+    if args.plot is not None and own:
+        draw(args.plot, own)
     print(PUBLISHED[args.experiment])
 
 
@@ -195,6 +224,36 @@ def print_table(entries: list[dict]) -> None:
     rows.insert(1, ["-" * width for width in widths])
     for row in rows:
         print("| " + " | ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)) + " |")
+
+
+def print_by_epoch(entries: list[dict]) -> None:
+    """Skip connections by epoch with what was found, and rank agreement along training."""
+    for entry in entries:
+        if entry["agreement"] is None and (curve := entry.get("skips_by_epoch")):
+            for s, found in enumerate(entry["found"]["strength"]):
+                line = " ".join(str(epoch[s]) for epoch in curve)
+                predicted = 100 * found.get("predicted_accuracy", float("nan"))
+                print(
+                    f"{entry['label']}, seed {entry['seeds'][s]}: skips by epoch {line}; predicted "
+                    f"{predicted:.2f} %, {found['cifar10_params'] / 1e6:.2f} M parameters, "
+                    f"{entry['cpu_seconds'] / len(entry['seeds']):.0f} CPU-s"
+                )
+        along = entry.get("along_training") or {}
+        for name, seeds in along.get("kendall", {}).get(DATASETS[0], {}).items():
+            line = " ".join(
+                f"{epoch}: {spread(own, 2)}"
+                for epoch, own in zip(along["epochs"], seeds, strict=True)
+            )
+            print(f"{entry['label']}, tau of {name.replace('_', ' ')} by epoch: {line}")
+
+
+def draw(path: Path, entries: list[dict]) -> None:
+    """Skip connections by epoch of every row that has them."""
+    from archrep.plots.supernet import plot_by_epoch
+
+    curves = {e["label"]: e["skips_by_epoch"] for e in entries if e.get("skips_by_epoch")}
+    ax = plot_by_epoch(curves, ylabel="skip connections of the normal cell")
+    ax.figure.savefig(path, dpi=150)
 
 
 def spread(values: list[float], digits: int) -> str:

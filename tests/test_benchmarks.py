@@ -156,6 +156,19 @@ def test_speed_of_searches_is_measured_and_single_runs_are_equal(tmp_path):
     assert {"searches", "pool", "candidates"} <= set(record)
 
 
+@pytest.mark.slow
+def test_training_of_supernets_is_measured_on_both_sides(tmp_path):
+    out = tmp_path / "speed.json"
+    found = run("supernet_speed.py", "--quick", "--only", "NB201 mixed C8 N1 8", "--out", out)
+    assert [line.split("|")[2].strip() for line in found.splitlines()[3:]] == [
+        "network", "data", "whole",
+    ]  # fmt: skip
+    (entry,) = json.loads(out.read_text())["cases"].values()
+    assert entry["cpu_ms"]["plain"]["whole"][0] > 0 < entry["step_bytes"]["ours"]
+    again = run("supernet_speed.py", "--only-print", "--out", out)
+    assert again == found
+
+
 def import_script(name):
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:

@@ -17,12 +17,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "papers").glob("*.md")),
+]
 FENCE = re.compile(
     r"(?:^<!-- *(?P<mark>[^\n]*?) *-->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
 )
 MAY_STAY_UNRUN = re.compile(
-    r"\bmake \w|pip install|cuda|tables download|tables build digits|import duckdb|rlnas-small"
+    r"\bmake \w|pip install|cuda|tables download|tables build digits|import duckdb"
+    r"|archrep supernet \w+ --preset|torchrun"
 )
 
 

@@ -86,7 +86,21 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(name, f"expected UTF-8 text, and got byte {error.object[error.start]:#04x}.")
     except KeyboardInterrupt:
         return _fail(name, "interrupted.", code=130)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
+            raise
+        return _fail(
+            name,
+            "there is not enough free memory. Ask for less at a time: smaller batches, networks or "
+            f"images, fewer runs. {str(error).splitlines()[0] if str(error) else ''}".strip(),
+        )
     return code
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether memory ran out: torch says so with errors of other types."""
+    words = ("allocate memory", "out of memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def _run(name: str, args: list[str]) -> int:

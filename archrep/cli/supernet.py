@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +15,7 @@ import tyro
 
 from archrep.cli.options import parse_options
 from archrep.cli.progress import Display
-from archrep.errors import ConfigError
+from archrep.errors import ArchrepError, ConfigError
 from archrep.searchers.config import PRESETS, SupernetConfig, preset_config
 from archrep.settings import assignments
 
@@ -112,19 +115,53 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; see `Options`."""
-    options = parse_options(Options, "supernet", argv, EXAMPLES)
-    if options.list:
-        print_parts()
-        return 0
-    config = options.resolve()
-    out = options.out or default_folder(config, options.preset)
-    if options.dry_run:
-        print(json.dumps(config.to_dict(), indent=2))
-        return 0
+    """Run the command; see `Options`. Of several processes of torchrun only one speaks."""
+    speaks = "RANK" not in os.environ or _is_first()
+    with nullcontext() if speaks else _silence():
+        options = parse_options(Options, "supernet", argv, EXAMPLES)
+        if options.list:
+            print_parts()
+            return 0
+        try:
+            config = options.resolve()
+        except ArchrepError:
+            if speaks:
+                raise
+            return 1  # the first process says the same
+        out = options.out or default_folder(config, options.preset)
+        if options.dry_run:
+            print(json.dumps(config.to_dict(), indent=2))
+            return 0
+        try:
+            return train(options, config, out)
+        except KeyboardInterrupt:
+            if speaks:
+                raise
+            return 130
+
+
+def _is_first() -> bool:
+    """Whether this is the first process, or the only one; it imports torch."""
+    from archrep.searchers.parallel import launched
+
+    return launched().is_first
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Print nothing."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
+
+
+def train(options: Options, config: SupernetConfig, out: Path) -> int:
+    """Train, and print what came out."""
+    from archrep.searchers.parallel import OtherProcessError
     from archrep.searchers.run import SupernetProgress, train_supernet
 
     def describe(progress: SupernetProgress) -> str:
+        if progress.what != "training":
+            return f"{progress.epoch}/{progress.epochs} cells"
         minutes, seconds = divmod(round(progress.seconds_left), 60)
         figures = "  ".join(
             f"{name.replace('_', ' ')} {sum(values) / len(values):.3g}"
@@ -142,12 +179,16 @@ def main(argv: list[str]) -> int:
                 device=options.device,
                 resume=options.resume,
                 report=lambda progress: display.show(
-                    "training", progress.epoch, progress.epochs, describe(progress)
+                    progress.what, progress.epoch, progress.epochs, describe(progress)
                 ),
             )
+    except OtherProcessError:
+        return 1
     except KeyboardInterrupt:
         print(f"Stopped. Go on with the same command and --resume: {out}", file=sys.stderr)
         raise
+    if not summary:  # of another process than the first
+        return 0
     print(f"Finished: {out}", file=sys.stderr)
     for line in headlines(summary):
         print(line, file=sys.stderr)

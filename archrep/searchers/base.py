@@ -20,6 +20,7 @@ from archrep.data.base import ImageSet
 from archrep.errors import ConfigError, RunError
 from archrep.objectives.base import Objective
 from archrep.searchers.config import SupernetConfig
+from archrep.searchers.parallel import ALONE, Processes
 from archrep.seeding import derive_seed, numpy_stream, torch_stream
 from archrep.settings import read_settings
 from archrep.supernets.base import Supernet
@@ -83,6 +84,8 @@ class Searcher(ABC):
     Attributes:
         supernet: S supernets side by side.
         heads: What turns their feature maps into the objective's outputs, one a seed.
+        progress: Called on the way through long work after training, with what is done, and how
+            many of how many.
 
     Raises:
         ConfigError: The objective cannot work with the images, or these are fewer than a batch.
@@ -94,10 +97,12 @@ class Searcher(ABC):
     Settings: ClassVar[type[SearcherSettings]] = SearcherSettings
     parts: tuple[str, ...] = ("train",)
     """Parts that the training images are divided into."""
+    processes: Processes = ALONE
 
     def __init__(self, config: SupernetConfig, images: ImageSet, objective: Objective) -> None:
         self.config, self.objective = config, objective
         self.settings = self.read_settings(config)
+        self.progress: Callable[[str, int, int], None] = lambda what, done, of: None
         self.device = images.images.device
         augmentation = Augmentation(crop_padding=config.crop_padding, flip=config.flip)
         self.lanes: dict[str, list[Lane]] = {use: [] for use in self.parts}
@@ -114,11 +119,11 @@ class Searcher(ABC):
         self.batch_size = config.batch_size
         self.build()
 
-    def build(self, **sizes: Any) -> None:
-        """New supernets, heads and optimizer.
+    def make(self, **sizes: Any) -> Supernet:
+        """The configured supernets with their initial weights.
 
         Args:
-            sizes: What differs from the configured supernet, see `make_supernet`.
+            sizes: What differs from the configured ones, see `make_supernet`.
         """
         config, first = self.config, self.lanes["train"][0].images
         wanted = {
@@ -129,8 +134,16 @@ class Searcher(ABC):
             "affine": config.affine,
             "image_channels": self.objective.input_channels(first),
         }
-        self.supernet: Supernet = make_supernet(config.space, config.seeds, **wanted | sizes)
-        self.supernet.to(self.device)
+        return make_supernet(config.space, config.seeds, **wanted | sizes).to(self.device)
+
+    def build(self, **sizes: Any) -> None:
+        """New supernets, heads and optimizer.
+
+        Args:
+            sizes: What differs from the configured supernet, see `make_supernet`.
+        """
+        config = self.config
+        self.supernet = self.make(**sizes)
         heads = []
         for seed, lane in zip(config.seeds, self.lanes["train"], strict=True):
             with torch.random.fork_rng(devices=[]):  # modules draw weights as they are made
@@ -177,8 +190,12 @@ class Searcher(ABC):
         """One pass over the training images; the mean loss and score of each seed, and others."""
 
     @abstractmethod
-    def choose(self) -> dict[str, np.ndarray]:
-        """Operations of the architecture that each seed ends with, `[S, P]`, by what chose it."""
+    def choose(self, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Operations of the architecture that each seed ends with, `[S, P]`, by what chose it.
+
+        Args:
+            scores: What `scores` gave.
+        """
 
     def scores(self) -> dict[str, np.ndarray]:
         """What it thinks of every cell of an enumerated space, `[S, N]` by name."""
@@ -206,10 +223,15 @@ class Searcher(ABC):
             group["lr"] = rate
 
     def steps(self, use: str, epoch: int) -> Iterator[tuple[Tensor, list[Any]]]:
-        """Inputs `[B, S, c, H, W]` and the targets of each seed, step by step."""
+        """Inputs `[B, S, c, H, W]` and the targets of each seed, step by step.
+
+        Of several processes each draws the whole batch, and yields its share.
+        """
+        self.processes.check_batch(self.batch_size)
         lanes = [lane.batches(epoch, self.batch_size) for lane in self.lanes[use]]
         for parts in zip(*lanes, strict=True):
-            yield torch.stack([inputs for inputs, _ in parts], 1), [t for _, t in parts]
+            own = self.processes.share(list(parts))
+            yield torch.stack([inputs for inputs, _ in own], 1), [t for _, t in own]
 
     def draws(self, epoch: int) -> list[torch.Generator]:
         """Of each seed, for what is random within a supernet: noise and dropout."""
@@ -217,10 +239,16 @@ class Searcher(ABC):
         return [torch_stream(seed, f"supernet/noise/{epoch}", kind) for seed in self.config.seeds]
 
     def losses(
-        self, forward: Callable[[Tensor], list[Tensor]], inputs: Tensor, targets: Sequence[Any]
+        self, forward: Callable[..., list[Tensor]], inputs: Tensor, targets: Sequence[Any]
     ) -> tuple[Tensor, Tensor]:
-        """Loss and score of each seed, `[S]` each; the loss can be differentiated."""
-        maps = forward(inputs)
+        """Loss and score of each seed, `[S]` each; the loss can be differentiated.
+
+        Args:
+            forward: The supernet, with all that it needs but the images and `norm`.
+            inputs: `[B, S, c, H, W]`.
+            targets: Of each seed.
+        """
+        maps = forward(inputs, norm=self.processes.statistics())
         size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
         losses, scores = [], []
         for s, (head, target) in enumerate(zip(self.heads, targets, strict=True)):
@@ -235,6 +263,7 @@ class Searcher(ABC):
         # Into the gradients that are there: a fused step takes no others than contiguous ones.
         self.optimizer.zero_grad(set_to_none=False)
         loss.sum().backward(inputs=self.weights)
+        self.processes.average([w.grad for w in self.weights if w.grad is not None])
         if self.config.clip is not None:
             self._clip(self.config.clip)
         self.optimizer.step()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -219,10 +220,10 @@ class Darts(Searcher):
         own = self.architecture()
         if self.settings.order == 1:
             loss, _ = self._losses(*valid)
-            return list(torch.autograd.grad(loss.sum(), own))
+            return self._gradients(loss, own)
         rate = float(self.optimizer.param_groups[0]["lr"])
         loss, _ = self._losses(*train)
-        gradients = torch.autograd.grad(loss.sum(), self.weights, materialize_grads=True)
+        gradients = self._gradients(loss, self.weights)
         kept = [weights.detach().clone() for weights in self.weights]
         with torch.no_grad():  # w' = w - rate (momentum buffer + gradient + decay w)
             for weights, gradient in zip(self.weights, gradients, strict=True):
@@ -232,8 +233,7 @@ class Darts(Searcher):
                     moved = moved + self.config.momentum * buffer
                 weights.sub_(rate * moved)
         loss, _ = self._losses(*valid)
-        wanted = [*own, *self.weights]
-        found = torch.autograd.grad(loss.sum(), wanted, materialize_grads=True)
+        found = self._gradients(loss, [*own, *self.weights])
         ahead, vector = found[: len(own)], found[len(own) :]
         count = len(self.config.seeds)
         norms = sum_by_seed(vector, self._owners, count).sqrt()
@@ -248,7 +248,7 @@ class Darts(Searcher):
                         length = length.view(-1, *[1] * (along.ndim - 1))
                     weights.copy_(start + sign * length * along)
             loss, _ = self._losses(*train)
-            around.append(torch.autograd.grad(loss.sum(), own))
+            around.append(self._gradients(loss, own))
         with torch.no_grad():
             for weights, start in zip(self.weights, kept, strict=True):
                 weights.copy_(start)
@@ -258,14 +258,18 @@ class Darts(Searcher):
         ]
 
     def _losses(self, inputs: Tensor, targets: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        mixture = self.mixture(self._epoch)
-        return self.losses(
-            lambda x: self.supernet(x, mixture=mixture, draws=self._draws), inputs, targets
-        )
+        forward = partial(self.supernet, mixture=self.mixture(self._epoch), draws=self._draws)
+        return self.losses(forward, inputs, targets)
+
+    def _gradients(self, loss: Tensor, wanted: Sequence[Tensor]) -> list[Tensor]:
+        """Gradients of losses `[S]` over the batches of all processes."""
+        found = list(torch.autograd.grad(loss.sum(), wanted, materialize_grads=True))
+        self.processes.average(found)
+        return found
 
     # What it says ---------------------------------------------------------------------------------
 
-    def choose(self) -> dict[str, np.ndarray]:
+    def choose(self, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         chosen = {"strength": self.chosen()}
         with_none = self.derive(with_none=True)
         if (with_none != self.derive()).any():  # as Dong and Yang (2020) choose

@@ -21,7 +21,7 @@ class RandomChoice(Searcher):
     def train_epoch(self, epoch: int) -> Figures:
         raise NotImplementedError("Nothing is trained.")
 
-    def choose(self) -> dict[str, np.ndarray]:
+    def choose(self, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         drawn = []
         for seed in self.config.seeds:
             path = self.supernet.sample(numpy_stream(seed, "supernet/random"))

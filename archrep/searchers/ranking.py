@@ -46,6 +46,14 @@ def agreement(scores: np.ndarray, accuracies: np.ndarray) -> dict[str, float]:
     }
 
 
+def kendall(scores: np.ndarray, accuracies: np.ndarray) -> float:
+    """Kendall's tau-b of scores and accuracies, `[M]` each; 0 where all scores are the same."""
+    from scipy.stats import kendalltau
+
+    tau = float(kendalltau(scores, accuracies).statistic)
+    return 0.0 if np.isnan(tau) else tau
+
+
 def baselines(space: NasBench201) -> dict[str, np.ndarray]:
     """Scores of all cells that need no training, `[15625]` each.
 

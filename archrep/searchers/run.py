@@ -8,9 +8,12 @@ run is finished, `scores.npz` (what every score says of every cell) and, last of
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +25,49 @@ from archrep.cells.registry import get_space
 from archrep.data.base import ImageSet
 from archrep.data.registry import load_images
 from archrep.devices import environment, one_thread, peak_memory_bytes, resolve_device
-from archrep.errors import RunError, UnknownNameError
-from archrep.files import locked_folder, read_arrays, read_json, write_arrays, write_json
+from archrep.errors import ConfigError, RunError, UnknownNameError
+from archrep.files import (
+    locked_folder,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_atomically,
+    write_json,
+)
 from archrep.objectives.base import Objective
+from archrep.objectives.classification import Classification
+from archrep.objectives.colorization import Colorization
+from archrep.objectives.reconstruction import Reconstruction
 from archrep.objectives.registry import make_objective
+from archrep.plots.supernet import epochs_figure, found_figure
 from archrep.run_directory import begin_run
 from archrep.searchers.base import Figures, Searcher
 from archrep.searchers.config import SupernetConfig
-from archrep.searchers.ranking import agreement, baselines
+from archrep.searchers.greedy import SgasSettings
+from archrep.searchers.parallel import Processes, joined
+from archrep.searchers.progressive import PDartsSettings
+from archrep.searchers.ranking import agreement, baselines, kendall
 from archrep.searchers.registry import get_searcher
 from archrep.settings import named
 from archrep.supernets.base import Supernet
+from archrep.supernets.darts import CHOICES
 from archrep.supernets.darts_operations import NOISE
 from archrep.supernets.registry import SUPERNETS
 from archrep.tables.registry import open_recorded, open_table
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
-RUN_FILES = ("summary.json", "metrics.jsonl", "checkpoint.npz", "scores.npz")
+MEANS = (Classification, Colorization, Reconstruction)
+"""Objectives whose loss and score of a batch are the means of those of equal shares."""
+NOISY = {f"darts-{name}" for name, kinds in CHOICES.items() if any(NOISE in own for own in kinds)}
+"""Supernets with an operation that draws."""
+RUN_FILES = (
+    "summary.json",
+    "metrics.jsonl",
+    "checkpoint.npz",
+    "scores.npz",
+    "cells.png",
+    "epochs.png",
+)
 """What a run writes beside its configuration; the first marks a finished one."""
 
 
@@ -51,12 +80,14 @@ class SupernetProgress:
         epochs: Epochs in all.
         figures: Of that epoch, a list over seeds each.
         seconds_left: At the rate so far; infinite at the start.
+        what: What is done; in place of epochs, `"scoring"` counts cells and has no figures.
     """
 
     epoch: int
     epochs: int
     figures: Figures
     seconds_left: float
+    what: str = "training"
 
 
 def train_supernet(
@@ -79,24 +110,48 @@ def train_supernet(
         report: Called after every epoch.
 
     Returns:
-        The content of `summary.json`.
+        The content of `summary.json`; nothing in the other ones of several processes, see
+        `archrep.searchers.parallel`.
 
     Raises:
         ArchrepError: Parts do not fit together, or image files are missing or damaged.
         RunError: `out` holds another run, or this one without `resume`; or another process is
             writing it.
+        OtherProcessError: Another one of the processes that torchrun started failed.
     """
-    target = resolve_device(device)
-    images, objective = prepare(config, folder)
-    record = config.to_dict() | {"images_sha256": images.sha256}
     path = Path(out)
-    with locked_folder(path), one_thread():
-        if begin_run(path, record, RUN_FILES, resume=resume):
+    with ExitStack() as held:
+        with joined(device) as processes:
+            target = resolve_device(device)
+            images, objective = prepare(config, folder)
+            check_shares(config, images, objective, processes)
+            record = config.to_dict() | {"images_sha256": images.sha256}
+            if processes.from_first(lambda: record) != record:
+                raise RunError(
+                    "All processes must have the same images and settings. Those of process "
+                    f"{processes.rank} are others than those of process 0."
+                )
+            processes.meet()  # nothing is written before all of them have come so far
+            held.enter_context(one_thread())
+            if processes.is_first:
+                held.enter_context(locked_folder(path))
+            finished = processes.from_first(
+                lambda: begin_run(path, record, RUN_FILES, resume=resume)
+            )
+            if not finished:
+                searcher = get_searcher(config.searcher)(config, images.to(target), objective)
+                searcher.processes = processes
+                started = time.perf_counter(), time.process_time()
+                history, before = _train(path, searcher, record, report)
+        if not processes.is_first:
+            return {}
+        if finished:
             return _finished(path)
-        searcher = get_searcher(config.searcher)(config, images.to(target), objective)
-        started = time.perf_counter(), time.process_time()
-        history, before = _train(path, searcher, record, report)
-        scores, chosen = searcher.scores(), searcher.choose()
+        searcher.progress = lambda what, done, of: report(
+            SupernetProgress(done, of, {}, math.inf, what)
+        )
+        scores = searcher.scores()
+        chosen = searcher.choose(scores)
         write_arrays(path / "scores.npz", scores)
         summary = {
             "space": config.space,
@@ -107,12 +162,14 @@ def train_supernet(
             "last_epoch": history[-1] if history else {},
             "skips_by_epoch": [figures["skips"] for figures in history if "skips" in figures],
             **look_up(searcher.supernet, chosen, scores),
+            "along_training": along_training(searcher),
             "wall_seconds": time.perf_counter() - started[0] + before["wall_seconds"],
             "cpu_seconds": time.process_time() - started[1] + before["cpu_seconds"],
             "peak_memory_bytes": peak_memory_bytes(),
             "config": record,
-            "environment": environment(target),
+            "environment": environment(target) | {"processes": processes.count},
         }
+        _draw(path, searcher.supernet.space, summary, history)
         write_json(path / "summary.json", summary)
         (path / "checkpoint.npz").unlink(missing_ok=True)
         return summary
@@ -132,6 +189,45 @@ def prepare(config: SupernetConfig, folder: str | Path | None = None) -> tuple[I
     )
     objective.adopt(images, config.seed)  # refuse what does not fit before anything is written
     return images, objective
+
+
+def check_shares(
+    config: SupernetConfig, images: ImageSet, objective: Objective, processes: Processes
+) -> None:
+    """Refuse what several processes cannot train as one would.
+
+    Raises:
+        ConfigError: They do not divide a batch, the loss of the whole is not the mean of those of
+            its shares, or something is drawn within the supernet.
+    """
+    if processes.count == 1:
+        return
+    processes.check_batch(config.batch_size)
+    here, alone = f"by {processes.count} processes", "Train it in one process"
+    if not isinstance(objective, MEANS):
+        raise ConfigError(
+            f"The objective {objective.name!r} cannot be trained {here}: its loss or score is no "
+            f"mean over images. {alone}."
+        )
+    if config.space in NOISY:
+        raise ConfigError(
+            f"The supernet {config.space!r} cannot be trained {here}: its noise is drawn for "
+            f"whole batches. {alone}."
+        )
+    settings = get_searcher(config.searcher).read_settings(config)
+    if isinstance(settings, PDartsSettings) and settings.tricks and any(settings.dropout):
+        raise ConfigError(
+            f"The dropout of {config.searcher!r} cannot be drawn {here}. {alone}, or set `tricks` "
+            "to False or `dropout` to zeros."
+        )
+    if isinstance(settings, SgasSettings) and settings.batch_growth:
+        most = len(images) if settings.valid == "flipped-copy" else len(images) // 2
+        if settings.batch_growth % processes.count or most % processes.count:
+            raise ConfigError(
+                f"`batch_growth` and the {most:,} images that a batch may grow to must be "
+                f"multiples of the {processes.count} processes. Got {settings.batch_growth}; set "
+                "it to 0, or change `images`."
+            )
 
 
 def look_up(
@@ -159,6 +255,41 @@ def look_up(
         found[name] = lines
     look = {"nasbench201": _in_nasbench201, "darts": _in_darts}.get(supernet.space, _counted)
     return {"found": found, **look(supernet, chosen, scores, found)}
+
+
+def along_training(searcher: Searcher) -> dict[str, Any]:
+    """Kendall's tau of scores with the table, by epoch (MAE-NAS, Figure 2).
+
+    Returns:
+        By data set and score a list over scored epochs of a list over seeds, with `epochs` and
+        `cells` beside; nothing where no scores were kept, or no table is there.
+    """
+    kept, sampled = getattr(searcher, "along", []), getattr(searcher, "sampled", None)
+    if not kept or sampled is None or searcher.supernet.space != "nasbench201":
+        return {}
+    try:
+        table = open_recorded("nasbench201")
+    except UnknownNameError:
+        return {}
+    rows = get_space("nasbench201").rows_of_decisions(sampled)
+    names = [name for name in kept[0] if name != "epoch"]
+    return {
+        "epochs": [int(scores["epoch"]) for scores in kept],
+        "cells": len(rows),
+        "kendall": {
+            dataset: {
+                name: [
+                    [
+                        kendall(own, table.column("test_accuracy", dataset=dataset)[rows])
+                        for own in s[name]
+                    ]
+                    for s in kept
+                ]
+                for name in names
+            }
+            for dataset in table.datasets
+        },
+    }
 
 
 def _in_nasbench201(
@@ -244,16 +375,22 @@ def _train(
 ) -> tuple[list[Figures], dict[str, float]]:
     """Figures of every epoch, and the time that earlier processes took."""
     checkpoint, config = folder / "checkpoint.npz", searcher.config
+    processes, metric = searcher.processes, searcher.objective.metric
     history: list[Figures] = []
     before = {"wall_seconds": 0.0, "cpu_seconds": 0.0}
-    if checkpoint.exists():
-        history, before = _load(checkpoint, searcher, record)
+    stored = processes.from_first(
+        lambda: read_arrays(checkpoint, "a checkpoint of this run") if checkpoint.exists() else None
+    )
+    if stored is not None:
+        history, before = _load(checkpoint, stored, searcher, record)
     started = time.perf_counter(), time.process_time()
     saved = time.monotonic()
     first = len(history)
-    _write_metrics(folder, history)
+    if processes.is_first:
+        _write_metrics(folder, history)
     while len(history) < searcher.epochs and not (history and searcher.finished(history[-1])):
         figures = searcher.train_epoch(len(history))
+        processes.average_figures(figures, ("loss", metric))
         if not np.isfinite(figures["loss"]).all():
             raise RunError(
                 f"Training diverged in epoch {len(history) + 1}: the loss is {figures['loss']}. "
@@ -261,6 +398,8 @@ def _train(
                 f"{config.learning_rate} here."
             )
         history.append(figures)
+        if not processes.is_first:
+            continue
         _write_metrics(folder, history[-1:], append=True)
         if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             spent = {
@@ -277,9 +416,9 @@ def _train(
 
 
 def _load(
-    path: Path, searcher: Searcher, record: dict[str, Any]
+    path: Path, arrays: dict[str, np.ndarray], searcher: Searcher, record: dict[str, Any]
 ) -> tuple[list[Figures], dict[str, float]]:
-    arrays = read_arrays(path, "a checkpoint of this run")
+    """Figures and times of a checkpoint's epochs; the searcher goes on from there."""
     try:
         about = json.loads(str(arrays.pop("about")))
         if about["run"] != json.loads(json.dumps(record)):
@@ -302,6 +441,17 @@ def _write_metrics(folder: Path, history: list[Figures], *, append: bool = False
             file.write(lines)
     except OSError as error:
         raise RunError(f"Could not write {path}: {error.strerror}.") from None
+
+
+def _draw(folder: Path, space: str, summary: dict[str, Any], history: list[Figures]) -> None:
+    """Pictures of the cells found, where there are any, and of all figures by epoch."""
+    figures = {"cells.png": found_figure(space, summary["found"])}
+    if history:
+        caption = f"{summary['config']['space']}, {summary['objective']}, {summary['images']}"
+        figures["epochs.png"] = epochs_figure(history, caption)
+    for name, figure in figures.items():
+        if figure is not None:
+            write_atomically(folder / name, partial(figure.savefig, dpi=150, format="png"))
 
 
 def _finished(folder: Path) -> dict[str, Any]:

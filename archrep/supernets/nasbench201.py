@@ -32,7 +32,6 @@ from archrep.supernets.base import (
     apart,
     convolve,
     new_weight,
-    pick,
     together,
 )
 from archrep.supernets.norms import BatchStatistics
@@ -285,35 +284,33 @@ def _path_cell(
         ops: Operation of each edge, `[S, 6]`.
         norm: Statistics of batch norms.
     """
-    count = len(ops)
-    values = [apart(source, count), *(None for _ in range(NODES - 1))]
+    values: list[list[Tensor | None]] = [[None] * len(ops) for _ in range(NODES)]
+    values[0] = list(apart(source, len(ops)).unbind(3))  # of each node and supernet, [B, H, W, C]
+
+    def send(pairs: list[tuple[int, int]], terms: Sequence[Tensor]) -> None:
+        for (s, edge), term in zip(pairs, terms, strict=True):
+            before = values[TARGET[edge]][s]
+            values[TARGET[edge]][s] = term if before is None else before + term
+
     for node in range(NODES - 1):
         value = values[node]
-        if value is None:
-            continue
-        rectified: Tensor | None = None
-        for op, weights in ((CONV_1, ones), (CONV_3, threes)):
-            pairs = [(s, e) for e in FROM[node] for s in range(count) if ops[s, e] == op]
-            if not pairs:
+        live = [(s, e) for e in FROM[node] for s in range(len(ops)) if value[s] is not None]
+        for op in (SKIP, POOL, CONV_1, CONV_3):
+            pairs = [pair for pair in live if ops[pair] == op]
+            terms = [term for s, _ in pairs if (term := value[s]) is not None]
+            if not pairs or op == SKIP:
+                send(pairs, terms)
                 continue
-            rectified = value.relu() if rectified is None else rectified
-            owners = [s for s, _ in pairs]
-            chosen = weights.flatten(0, 1)[[s * EDGES + e for s, e in pairs]]
-            found = norm(convolve(together(pick(rectified, owners)), chosen))
-            terms = apart(found, len(pairs))
-            for edge in FROM[node]:
-                places = [at for at, (_, e) in enumerate(pairs) if e == edge]
-                _add(values, edge, terms, places, [owners[at] for at in places])
-        pooled: Tensor | None = None
-        for edge in FROM[node]:
-            own = [s for s in range(count) if ops[s, edge] == SKIP]
-            _add(values, edge, value, own, own)
-            own = [s for s in range(count) if ops[s, edge] == POOL]
-            if own:
-                pooled = apart(_pool(together(value)), count) if pooled is None else pooled
-                _add(values, edge, pooled, own, own)
-    output = values[-1]
-    return torch.zeros_like(source) if output is None else together(output)
+            inputs = _beside(terms)
+            if op == POOL:
+                found = _pool(together(inputs))
+            else:
+                weights = ones if op == CONV_1 else threes
+                chosen = weights.flatten(0, 1)[[s * EDGES + e for s, e in pairs]]
+                found = norm(convolve(together(inputs.relu()), chosen))
+            send(pairs, apart(found, len(pairs)).unbind(3))
+    nothing = torch.zeros_like(apart(source, len(ops))[:, :, :, 0])
+    return together(_beside([nothing if found is None else found for found in values[-1]]))
 
 
 def _mixed_cell(
@@ -327,58 +324,47 @@ def _mixed_cell(
     """Output of a cell whose edges are weighted sums of all operations, `[B, S C, H, W]`.
 
     The convolutions that leave a node are one; their weights in the mixture are the scales of its
-    batch norm. For the arguments see `_path_cell`; `mixture` is `[S, 6, 5]`.
+    batch norm. Skips and pooling are one product with a matrix, their weights times the identity:
+    faster than products with broadcast weights, forward and backward. For the arguments see
+    `_path_cell`; `mixture` is `[S, 6, 5]`.
     """
     count = len(mixture)
     channels = source.shape[1] // count
+    identity = torch.eye(channels, device=source.device, dtype=source.dtype)
     values: list[Tensor] = [apart(source, count)]
     sums: dict[int, Tensor] = {}
     for node in range(NODES - 1):
         value = values[node]
         edges = FROM[node]
         inputs = together(value)
-        rectified, pooled = inputs.relu(), apart(_pool(inputs), count)
-        terms = None
+        skip, pool = mixture[:, edges, SKIP], mixture[:, edges, POOL, None]
+        if drop is None or not drop.probability:
+            passed, shares = [value], skip[:, :, None]
+        else:
+            passed, shares = [drop(value) for _ in edges], skip.diag_embed()
+        shares = torch.cat([shares, pool], 2)  # of what passes and of the pooled value, [S, E, n]
+        parts = torch.cat([*passed, apart(_pool(inputs), count)], 4)
+        matrix = shares.transpose(1, 2)[:, :, None, :, None] * identity[:, None]  # [S, n, C, E, C]
+        matrix = matrix.flatten(3).flatten(1, 2)
+        pixels = parts.flatten(0, 2).transpose(0, 1)  # [S, B H W, n C]
+        terms = together((pixels @ matrix).transpose(0, 1).unflatten(0, parts.shape[:3]))
+        rectified = inputs.relu()
         for op, weights in ((CONV_1, ones), (CONV_3, threes)):
             scale = mixture[:, edges, op].repeat_interleave(channels, 1).flatten()
-            found = convolve(rectified, weights[:, edges].flatten(1, 2))  # [B, S E C, H, W]
-            found = norm(found, scale, torch.zeros_like(scale))
-            terms = found if terms is None else terms + found
-        assert terms is not None
+            found = convolve(rectified, weights[:, edges].flatten(1, 2))
+            terms = terms + norm(found, scale, torch.zeros_like(scale))
         by_edge = apart(terms, count).unflatten(4, (len(edges), channels)).unbind(4)
         for edge, term in zip(edges, by_edge, strict=True):
-            skip, pool = mixture[:, edge, SKIP, None], mixture[:, edge, POOL, None]
-            passed = value if drop is None else drop(value)
-            term = term + skip * passed + pool * pooled
             target = TARGET[edge]
             sums[target] = sums[target] + term if target in sums else term
         values.append(sums[node + 1])
     return together(values[-1])
 
 
-def _add(
-    values: list[Tensor | None], edge: int, terms: Tensor, places: list[int], owners: list[int]
-) -> None:
-    """Add to the value of an edge's target, `[B, H, W, S, C]`, what some supernets send there.
-
-    Args:
-        values: Of the nodes so far.
-        edge: The edge.
-        terms: `[B, H, W, n, C]`.
-        places: Those of the n that belong to this edge.
-        owners: Supernet of each.
-    """
-    if not places:
-        return
-    source = values[0]
-    assert source is not None
-    target, term = TARGET[edge], pick(terms, places)
-    before = values[target]
-    if owners == list(range(source.shape[3])):
-        values[target] = term if before is None else before + term
-        return
-    before = torch.zeros_like(source) if before is None else before
-    values[target] = before.index_add(3, torch.tensor(owners, device=source.device), term)
+def _beside(values: Sequence[Tensor]) -> Tensor:
+    """Values `[B, H, W, C]` side by side, `[B, H, W, n, C]`; of one nothing is copied."""
+    return values[0].unsqueeze(3) if len(values) == 1 else torch.stack(list(values), 3)
 
 
 _pool = AveragePool()
+_pool.LARGEST_MATRIX = 64  # at 16 x 16 pixels the matrix takes twice as long as torch's loops

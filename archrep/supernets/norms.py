@@ -7,8 +7,10 @@ have its statistics measured first (Guo et al., 2020, "Single Path One-Shot", se
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,6 +30,30 @@ class BatchStatistics:
         # The backward pass of torch reads beyond the end of an expanded weight (2.13, on a CPU).
         weight = None if weight is None else weight.contiguous()
         return functional.batch_norm(features, None, None, weight, bias, True, 0.0, EPSILON)
+
+
+@dataclass(frozen=True)
+class SharedStatistics(BatchStatistics):
+    """A batch lies in equal shares on R processes, and every norm sees the whole of it.
+
+    Attributes:
+        gather: `[...]` of each process to `[R, ...]` of all, with its gradient.
+    """
+
+    gather: Callable[[Tensor], Tensor]
+
+    def __call__(
+        self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        moments = torch.var_mean(features, (0, 2, 3), correction=0)
+        variances, means = self.gather(torch.stack(moments)).unbind(1)  # [R, C]
+        mean = means.mean(0)
+        # Of all shares together: how far images are from their share's mean, and that from `mean`.
+        variance = (variances + (means - mean).square()).mean(0)
+        scale = (variance + EPSILON).rsqrt()
+        scale = scale if weight is None else scale * weight
+        shift = -mean * scale if bias is None else bias - mean * scale
+        return torch.addcmul(shift[:, None, None], features, scale[:, None, None])
 
 
 @dataclass

@@ -107,6 +107,22 @@ def test_an_error_of_the_user_or_the_disk_is_one_line_and_exit_code_1(error, lin
     assert capsys.readouterr().err == line
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_too_little_memory_is_one_line(error, command, capsys):
+    command(raises(error))
+    assert cli.main(["try"]) == 1
+    printed = capsys.readouterr().err
+    assert "not enough free memory" in printed
+    assert len(printed.splitlines()) == 1
+
+
 def test_an_error_of_ours_keeps_its_traceback(command):
     command(raises(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError):

@@ -87,7 +87,11 @@ class TestEverySearcher:
             assert set(resumed.state()) == set(states[2])
             for key, part in states[2].items():
                 np.testing.assert_array_equal(resumed.state()[key], part, err_msg=key)
-        for chosen, own in zip(whole.choose().values(), resumed.choose().values(), strict=True):
+        for chosen, own in zip(
+            whole.choose(whole.scores()).values(),
+            resumed.choose(resumed.scores()).values(),
+            strict=True,
+        ):
             assert (chosen == own).all()
 
     def test_leaves_global_random_state_alone(self, space, name):
@@ -105,7 +109,7 @@ class TestEverySearcher:
     def test_chooses_architectures_and_scores_cells_of_a_table(self, space, name):
         searcher = searcher_of(space, name)
         searcher.train_epoch(0)
-        for choices in searcher.choose().values():
+        for choices in searcher.choose(searcher.scores()).values():
             assert choices.shape == (2, len(searcher.supernet.allowed))
             for own in choices:
                 assert searcher.supernet.describe(own)

@@ -1,0 +1,119 @@
+"""Pictures of weight-sharing runs: the cells found, and figures by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archrep.cells.genotype import Genotype
+from archrep.cells.registry import get_space
+from archrep.errors import CellError, ShapeError
+from archrep.plots.cell import draw_cells
+from archrep.plots.latent_map import CATEGORY_COLOURS, SMALL_PRINT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def found_figure(space: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure | None:
+    """The cells that each seed ended with, one column a seed; of DARTS, both kinds.
+
+    Args:
+        space: Search space of the supernet.
+        found: What chose a cell, with a list over seeds, as a run's summary has it.
+
+    Returns:
+        The figure, or `None` where there is no cell to draw: chains of blocks, or noise as an
+        operation, which is no cell of a space.
+    """
+    cells, titles, columns = [], [], 1
+    for name, seeds in found.items():
+        try:
+            rows = [_cells_of(space, line["cell"]) for line in seeds]
+        except CellError:
+            continue
+        columns = max(columns, len(rows))
+        for kind in range(len(rows[0]) if rows else 0):
+            for s, own in enumerate(rows):
+                label, cell = own[kind]
+                cells.append(cell)
+                titles.append(
+                    ", ".join(w for w in (name.replace("_", " "), f"run {s}", label) if w)
+                )
+    return draw_cells(cells, titles=titles, columns=columns) if cells else None
+
+
+def _cells_of(space: str, text: str) -> list[tuple[str, Any]]:
+    """Cells of an architecture with what they are.
+
+    Raises:
+        CellError: It is no cell of a space.
+    """
+    if space == "nasbench201":
+        return [("", get_space(space).parse(text))]
+    genotype = Genotype.parse(text)
+    return [("normal", genotype.normal), ("reduction", genotype.reduce)]
+
+
+def epochs_figure(history: Sequence[Mapping[str, Sequence[Any]]], caption: str = "") -> Figure:
+    """Every figure of a run by epoch, one panel each, one line a seed.
+
+    Args:
+        history: Of every epoch, a list over seeds by name.
+        caption: In small print below.
+
+    Raises:
+        ShapeError: There is no epoch.
+    """
+    from matplotlib.figure import Figure
+
+    if not history:
+        raise ShapeError("A picture by epoch needs one epoch at least. Got none.")
+    names = [name for name, values in history[0].items() if not isinstance(values[0], str)]
+    figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    for name, ax in zip(names, axes, strict=True):
+        values = np.array([figures[name] for figures in history], float)
+        for s, own in enumerate(values.T):
+            colour = CATEGORY_COLOURS[s % len(CATEGORY_COLOURS)]
+            ax.plot(np.arange(1, len(own) + 1), own, color=colour, linewidth=1.2)
+        ax.set_title(name.replace("_", " "), fontsize=9)
+        ax.set_xlabel("epoch")
+        ax.spines[["top", "right"]].set_visible(False)
+    if caption:
+        figure.supxlabel(caption, **SMALL_PRINT)
+    return figure
+
+
+def plot_by_epoch(
+    lines: Mapping[str, Sequence[Sequence[float]]], *, ylabel: str, ax: Axes | None = None
+) -> Axes:
+    """One figure of several runs by epoch: the mean over seeds, and a band from least to most.
+
+    Args:
+        lines: Of each run, by label: of each epoch, a list over seeds.
+        ylabel: What is drawn.
+        ax: Axes to draw into; `None` makes a figure, without pyplot.
+    """
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        ax = Figure(figsize=(5.6, 4.0), layout="constrained").add_subplot()
+    for number, (label, line) in enumerate(lines.items()):
+        values, colour = np.array(line, float), CATEGORY_COLOURS[number % len(CATEGORY_COLOURS)]
+        epochs = np.arange(1, len(values) + 1)
+        # Whole numbers of several runs often coincide; a little apart they can be told apart.
+        shift = 0.04 * (number - (len(lines) - 1) / 2)
+        ax.plot(epochs, values.mean(1) + shift, color=colour, label=label, linewidth=1.5)
+        if values.shape[1] > 1:
+            ax.fill_between(
+                epochs, values.min(1), values.max(1), color=colour, alpha=0.15, linewidth=0
+            )
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(ylabel)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8)
+    return ax
