@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -179,6 +180,7 @@ def import_script(name):
 
 def test_rows_of_supernets_are_runs_that_can_be_made():
     from archrep.objectives.registry import make_objective
+    from archrep.searchers.registry import get_searcher
 
     script = import_script("supernets")
     for name, rows in script.EXPERIMENTS.items():
@@ -187,6 +189,7 @@ def test_rows_of_supernets_are_runs_that_can_be_made():
         assert name in script.PUBLISHED
         for row in made:
             make_objective(row.config.objective, row.config.objective_settings)
+            get_searcher(row.config.searcher).read_settings(row.config)
 
 
 def test_supernets_print_what_was_collected(tmp_path):
@@ -207,3 +210,23 @@ def test_supernets_print_what_was_collected(tmp_path):
     assert rows[2][1:4] == ["mine", "angle", " / ".join(["0.600 ± 0.141"] * 3)]
     assert rows[3][1:3] == ["no training", "params"]
     assert "published (RLNAS)" in out
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("experiment", "rows"),
+    [
+        ("full", ["UnNAS, jigsaw", "RLNAS"]),
+        ("skips", ["colorization"]),
+        pytest.param("one_shot", ["reconstruction"], marks=pytest.mark.slow),
+    ],
+)
+def test_supernets_of_every_kind_train_at_tiny_size(experiment, rows, tmp_path, data_folder):
+    out = run(
+        *("supernets.py", experiment, "--tiny", "--rows", *rows, "--out", tmp_path / "runs"),
+        *("--results", tmp_path / "s.json", "--plot", tmp_path / "skips.png"),
+    )
+    assert "published" in out
+    entries = json.loads((tmp_path / "s.json").read_text())
+    assert [entry["label"] for entry in entries] == rows
+    assert all(np.isfinite(entry["last_epoch"]["loss"]).all() for entry in entries)

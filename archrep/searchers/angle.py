@@ -47,19 +47,21 @@ class AngleRules:
         pool: The constant weights of average pooling.
         identity: An identity matrix for each skip connection.
         trunk: What every path has.
+        head_bias: Biases of the head, beside its weights, as part of the trunk.
         multiplicity: An edge counts once for each path that it lies on.
     """
 
     pool: bool = True
     identity: bool = False
     trunk: bool = True
+    head_bias: bool = True
     multiplicity: bool = True
 
 
 RELEASE = {
     "nasbench201": AngleRules(),
-    "darts": AngleRules(identity=True),
-    "mobilenet": AngleRules(identity=True),
+    "darts": AngleRules(identity=True, head_bias=False),
+    "mobilenet": AngleRules(identity=True, head_bias=False),
 }
 """Rules of the released code of RLNAS, by search space."""
 
@@ -100,13 +102,17 @@ class Snapshot:
                 sums[:, list(places), op] += found
         return total
 
-    def trunk_turns(self, supernet: Supernet, heads: nn.ModuleList) -> Turn:
+    def trunk_turns(
+        self, supernet: Supernet, heads: nn.ModuleList, *, head_bias: bool = True
+    ) -> Turn:
         """Of what every path has, `[S]`."""
         total = Turn(*(np.zeros(len(supernet.seeds)) for _ in range(3)))
         for now, then in zip(supernet.angle_trunk(), self._trunk, strict=True):
             total += Turn(*_turn(then, now, keep=(0,)))
         for s, (head, before) in enumerate(zip(heads, self._heads, strict=True)):
             for now, then in zip(head.parameters(), before, strict=True):
+                if now.ndim < 2 and not head_bias:
+                    continue
                 for sums, found in zip(total, _turn(then[None], now[None], keep=(0,)), strict=True):
                     sums[s] += found[0]
         return total
@@ -148,7 +154,7 @@ class Angles:
         constants = supernet.constants()
         constant = rules.pool * constants["pool"] + rules.identity * constants["identity"]
         self._turns = Turn(*(part + constant for part in snapshot.candidate_turns(supernet)))
-        self._trunk = snapshot.trunk_turns(supernet, heads)
+        self._trunk = snapshot.trunk_turns(supernet, heads, head_bias=rules.head_bias)
 
     def __call__(self, choices: np.ndarray) -> np.ndarray:
         """`[S, M]` of `[M, P]`; see `cell_angles`."""

@@ -81,7 +81,10 @@ def test_angles_are_those_of_the_concatenated_weights(turned, rules):
     snapshot, supernet, heads = turned
     found = cell_angles(snapshot, supernet, heads, SOME, rules)
     assert found.shape == (2, len(SOME))
-    then, now = snapshot.tensors(), [w for _, w in supernet.candidate_weights()]
+    then, now = (
+        snapshot.tensors(),
+        [w for _, w in [(c.operation, c.weights) for c in supernet.candidates()]],
+    )
     first = [then[f"candidates.{n}"] for n in range(len(now))]
     trunk_then = [w for name, w in then.items() if name.startswith("trunk.")]
     for s in range(2):
@@ -120,4 +123,20 @@ def test_a_snapshot_comes_back_from_a_file_s_tensors(turned):
     other.load(snapshot.tensors())
     np.testing.assert_array_equal(
         cell_angles(other, supernet, heads, SOME), cell_angles(snapshot, supernet, heads, SOME)
+    )
+
+
+def test_biases_of_the_head_are_left_out_where_the_release_leaves_them_out(turned):
+    snapshot, supernet, heads = turned
+    found = {
+        head_bias: cell_angles(snapshot, supernet, heads, SOME, AngleRules(head_bias=head_bias))
+        for head_bias in (True, False)
+    }
+    with torch.no_grad():
+        for head in heads:
+            head.bias.add_(3.0)
+    moved = cell_angles(snapshot, supernet, heads, SOME, AngleRules(head_bias=False))
+    assert np.array_equal(moved, found[False])
+    assert not np.array_equal(
+        cell_angles(snapshot, supernet, heads, SOME, AngleRules()), found[True]
     )
