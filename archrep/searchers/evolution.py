@@ -8,7 +8,7 @@ Algorithm 1, as the released code of RLNAS (Zhang et al., 2021) has it::
         score P_t;  top = the best k of top and P_t
         P_{t+1} = mutants of top + crossovers of top + random ones, none of them seen before
 
-population -> |P_t|      select -> k      mutation -> probability of each gene
+`population` is the size of P, `select` is k, `mutation` the probability of each gene.
 """
 
 from __future__ import annotations
