@@ -197,7 +197,12 @@ def tiny(row: Row) -> Row:
     config = row.config
     counts = {
         name: min(least, config.searcher_settings.get(name, 0))
-        for name, least in (("score_images", 16), ("spectrum_images", 16), ("held_out", 16))
+        for name, least in (
+            ("score_images", 16),
+            ("spectrum_images", 16),
+            ("held_out", 16),
+            ("warmup_epochs", 0),
+        )
         if name in config.searcher_settings
     }
     sizes = {"channels": 4, "cells": 1 if config.space == "nasbench201" else 3, "images": 64}
@@ -244,8 +249,8 @@ def print_table(entries: list[dict]) -> None:
             if is_baseline and entry is not entries[-1]:
                 continue
             found = " / ".join(
-                spread([100 * f["test_accuracy"][name] for f in entry["found"][score]], 2)
-                for name in (() if is_baseline else DATASETS)
+                spread([100 * f["test_accuracy"][name] for f in entry["found"].get(score, ())], 2)
+                for name in (DATASETS if score in entry["found"] else ())
             )
             skips = entry["last_epoch"].get("skips")
             rows.append(

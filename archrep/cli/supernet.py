@@ -79,6 +79,12 @@ class Options:
     """At the end."""
     weight_decay: float | None = None
     """On all weights."""
+    momentum: float | None = None
+    """Of SGD."""
+    nesterov: bool | None = None
+    """Nesterov's momentum."""
+    affine: bool | None = None
+    """Scale and shift of batch norms in cells of DARTS; by default as the searcher has it."""
     clip: float | None = None
     """Largest norm of a gradient."""
     seed: int | None = None
@@ -105,6 +111,11 @@ class Options:
             name: value for name, value in vars(self).items() if name in names and value is not None
         }
         config = SupernetConfig() if self.preset is None else preset_config(self.preset)
+        # Settings of a preset's objective or searcher mean nothing to another one.
+        if self.objective not in (None, config.objective):
+            config = replace(config, objective_settings={})
+        if self.searcher not in (None, config.searcher):
+            config = replace(config, searcher_settings={})
         if self.set:
             changed = assignments(self.set)
             given["objective_settings"] = config.objective_settings | changed

@@ -42,6 +42,8 @@ class DartsSettings(SearcherSettings):
     """Second beta of Adam; the first is 0.5."""
     alpha_weight_decay: float = 1e-3
     """On them."""
+    alpha_clip: float | None = None
+    """Largest norm of their gradient, seed by seed; `None` for any."""
     alpha_init: Literal["normal", "zeros"] = "normal"
     """Architecture weights at the start; normal ones have the deviation 0.001."""
     warmup_epochs: int = 0
@@ -60,6 +62,9 @@ class DartsSettings(SearcherSettings):
                 f"`alpha_learning_rate` must lie in (0, 10]. Got {self.alpha_learning_rate}.": 0
                 < self.alpha_learning_rate
                 <= 10,
+                f"`alpha_clip` must be positive. Got {self.alpha_clip}.": (
+                    self.alpha_clip is None or self.alpha_clip > 0
+                ),
                 f"`alpha_beta` must lie in [0, 1). Got {self.alpha_beta}.": (
                     0 <= self.alpha_beta < 1
                 ),
@@ -90,6 +95,11 @@ class Darts(Searcher):
             raise ConfigError(
                 f"The searcher {self.name!r} needs a supernet of cells. {config.space!r} is a "
                 "chain of blocks; take single-path."
+            )
+        if self.epochs_of_a_search() <= self.settings.warmup_epochs:
+            raise ConfigError(
+                f"`epochs` must be more than `warmup_epochs`, {self.settings.warmup_epochs}, or "
+                f"nothing is searched. Got {self.epochs_of_a_search()}."
             )
         self.kept: np.ndarray | None = None
         """Cells of seeds that stopped, `[S, P]`; -1 for those that did not."""
@@ -171,6 +181,10 @@ class Darts(Searcher):
             "cell": [self.supernet.describe(own) for own in cells],
         }
 
+    def epochs_of_a_search(self) -> int:
+        """Epochs that architecture weights are trained in, frozen ones included."""
+        return self.config.epochs
+
     def is_frozen(self, epoch: int) -> bool:
         """Whether architecture weights stay as they are."""
         return epoch < self.settings.warmup_epochs
@@ -203,9 +217,12 @@ class Darts(Searcher):
         self, train: tuple[Tensor, Sequence[Any]], valid: tuple[Tensor, Sequence[Any]]
     ) -> None:
         """One step of the architecture weights."""
-        for part, gradient in zip(
-            self.architecture(), self.alpha_gradient(train, valid), strict=True
-        ):
+        gradients = self.alpha_gradient(train, valid)
+        if self.settings.alpha_clip is not None:
+            norms = sum_by_seed(gradients, [None] * len(gradients), len(self.config.seeds)).sqrt()
+            factors = (self.settings.alpha_clip / (norms + 1e-6)).clamp(max=1.0)
+            gradients = [g * factors.view(-1, *[1] * (g.ndim - 1)) for g in gradients]
+        for part, gradient in zip(self.architecture(), gradients, strict=True):
             part.grad = gradient
         self.alpha_optimizer.step()
 
@@ -277,9 +294,10 @@ class Darts(Searcher):
         return chosen
 
     def scores(self) -> dict[str, np.ndarray]:
-        """Logarithm of the product of a cell's softmax weights; the best cell is the derived one.
+        """Logarithm of the product of a cell's softmax weights.
 
-        `none` counts as the least of all.
+        The best cell is the derived one, where nothing limits its skip connections. `none` counts
+        as the least of all.
         """
         if self.supernet.space != "nasbench201":
             return {}

@@ -6,12 +6,15 @@ operation for good; a block that has two such edges loses the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from archrep.errors import ConfigError
 from archrep.searchers.base import Figures
 from archrep.searchers.gradient import Darts, DartsSettings
 from archrep.settings import check
@@ -62,6 +65,11 @@ class Sgas(Darts):
 
     def start_alphas(self) -> None:
         super().start_alphas()
+        if self.settings.first_decision >= self.config.epochs:
+            raise ConfigError(
+                f"`epochs` must be more than `first_decision`, {self.settings.first_decision}, or "
+                f"no edge is ever fixed. Got {self.config.epochs}."
+            )
         shape = (len(self.config.seeds), len(self.supernet.edges))
         self.fixed, self.pruned = np.full(shape, -1), np.zeros(shape, bool)
         self.past: list[np.ndarray] = []
@@ -70,6 +78,15 @@ class Sgas(Darts):
             kind: [n for n, edge in enumerate(edges) if edge.cell == kind]
             for kind in dict.fromkeys(edge.cell for edge in edges)
         }
+
+    def alpha_step(
+        self, train: tuple[Tensor, Sequence[Any]], valid: tuple[Tensor, Sequence[Any]]
+    ) -> None:
+        before = self.alphas.detach().clone()
+        super().alpha_step(train, valid)
+        settled = torch.from_numpy((self.fixed >= 0) | self.pruned).to(self.device)
+        with torch.no_grad():  # Adam's decay and momentum would move them on
+            self.alphas[settled] = before[settled]
 
     def active(self) -> np.ndarray:
         """What is open, and the operation of each edge that is decided, `[S, P, O]`."""

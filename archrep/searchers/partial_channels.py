@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archrep.errors import ConfigError
 from archrep.searchers.gradient import Darts, DartsSettings
 from archrep.settings import check
 from archrep.supernets.base import Mixture
@@ -43,6 +44,11 @@ class PcDarts(Darts):
     Settings = PcDartsSettings
 
     def build(self, **sizes: Any) -> None:
+        if not self.config.space.startswith("darts"):
+            raise ConfigError(
+                f"The searcher {self.name!r} needs a supernet of DARTS, which has partial "
+                f"channels. Got {self.config.space!r}."
+            )
         super().build(partial=self.settings.partial, **sizes)
 
     def start_alphas(self) -> None:

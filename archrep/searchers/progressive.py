@@ -36,6 +36,7 @@ class PDartsSettings(DartsSettings):
     skip_limit: int = 2
     """Skip connections that the normal cell may have."""
     alpha_learning_rate: float = 6e-4
+    alpha_clip: float | None = 5.0
     warmup_epochs: int = 10
 
     def __post_init__(self) -> None:
@@ -60,6 +61,8 @@ class PDartsSettings(DartsSettings):
 class PDarts(Darts):
     """DARTS of first order in stages; `epochs` of a run are those of all stages together.
 
+    Skip connections that epochs report are those of the derived cell, after the limit.
+
     Attributes:
         stage: The present one.
         left: Operations that each edge still has, `[S, P, O]`.
@@ -71,12 +74,24 @@ class PDarts(Darts):
 
     def __init__(self, config: SupernetConfig, images: ImageSet, objective: Objective) -> None:
         self.stage = 0
+        if config.cells is not None:
+            raise ConfigError(
+                f"`cells` must be left out with {self.name!r}, whose `depths` say them. "
+                f"Got {config.cells}."
+            )
         super().__init__(config, images, objective)
         stages = len(self.settings.depths)
         if config.epochs % stages:
             raise ConfigError(
                 f"`epochs` must be a multiple of the {stages} stages of P-DARTS. "
                 f"Got {config.epochs}."
+            )
+        fewest = int(self.supernet.allowed.sum(1).min()) - sum(self.settings.dropped)
+        if fewest < 2:
+            raise ConfigError(
+                "`dropped` must leave each edge two operations to choose from in the last stage. "
+                f"Got {self.settings.dropped} and {int(self.supernet.allowed.sum(1).min())} "
+                f"operations of {config.space!r}."
             )
         shape = (len(config.seeds), *self.supernet.allowed.shape)
         self.left = np.broadcast_to(self.supernet.allowed, shape).copy()
@@ -91,6 +106,9 @@ class PDarts(Darts):
     def stage_epochs(self) -> int:
         """Epochs of one stage."""
         return self.config.epochs // len(self.settings.depths)
+
+    def epochs_of_a_search(self) -> int:
+        return self.stage_epochs
 
     def set_rate(self, epoch: int) -> None:
         self._set_rate(epoch % self.stage_epochs / self.stage_epochs)
@@ -144,13 +162,18 @@ class PDarts(Darts):
         """The cell with so many skip connections at most, in its normal cell."""
         skip, limit = self.supernet.operations.index("skip_connect"), self.settings.skip_limit
         first, strengths = self.supernet.edges[0].cell, strengths.copy()
+        tried: set[int] = set()
         while self.supernet.skips(choices) > limit:
             kept = [
                 place
                 for place, edge in enumerate(self.supernet.edges)
-                if edge.cell == first and choices[place] == skip
+                if edge.cell == first and choices[place] == skip and place not in tried
             ]
-            strengths[min(kept, key=lambda place: strengths[place, skip]), skip] = 0.0
+            if not kept:
+                return choices  # edges with nothing but a skip connection, which cannot be left out
+            weakest = min(kept, key=lambda place: strengths[place, skip])
+            strengths[weakest, skip] = 1e-12  # behind all that the edge has, and all other edges
+            tried.add(weakest)
             choices = self.supernet.derive(strengths)
         return choices
 

@@ -131,6 +131,8 @@ def train_supernet(
                     "All processes must have the same images and settings. Those of process "
                     f"{processes.rank} are others than those of process 0."
                 )
+            searcher = get_searcher(config.searcher)(config, images.to(target), objective)
+            searcher.processes = processes
             processes.meet()  # nothing is written before all of them have come so far
             held.enter_context(one_thread())
             if processes.is_first:
@@ -139,8 +141,6 @@ def train_supernet(
                 lambda: begin_run(path, record, RUN_FILES, resume=resume)
             )
             if not finished:
-                searcher = get_searcher(config.searcher)(config, images.to(target), objective)
-                searcher.processes = processes
                 started = time.perf_counter(), time.process_time()
                 history, before = _train(path, searcher, record, report)
         if not processes.is_first:

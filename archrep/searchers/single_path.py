@@ -112,6 +112,20 @@ class SinglePath(Searcher):
             raise ConfigError(
                 "`held_out` must be 0 with random labels, which say nothing of other images."
             )
+        space, settings = SPACES.get(self.supernet.space), self.settings
+        if space is not None and space.size is not None:
+            if settings.macs_limit is not None or settings.rank_by != "angle":
+                raise ConfigError(
+                    "`macs_limit` and `rank_by` are for evolution. All cells of "
+                    f"{config.space!r} are scored; leave them out."
+                )
+        elif settings.spectrum_images:
+            raise ConfigError(
+                f"`spectrum_images` needs a space whose cells are all scored. {config.space!r} is "
+                "searched by evolution."
+            )
+        if settings.macs_limit is not None and "noise" in self.supernet.operations:
+            raise ConfigError(f"`macs_limit` must be left out: {config.space!r} has noise.")
         trained = self.lanes["train"]
         for lanes, name in (
             (self.shown, "score_images"),
@@ -270,6 +284,7 @@ class SinglePath(Searcher):
     def _evolved(self, angles: Angles, judge: OneShot | None, s: int) -> np.ndarray:
         """The best architecture of one seed that evolution finds, `[P]`."""
         by = self.settings.rank_by
+        self.progress("evolving", s, len(self.config.seeds))
 
         def score(choices: np.ndarray) -> np.ndarray:
             if judge is None:

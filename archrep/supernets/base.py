@@ -5,7 +5,7 @@
 A supernet has places, where one of its operations is chosen: the edges of a cell, shared by all
 cells of its kind, or the blocks of a chain. A path chooses one operation a place (Guo et al.,
 2020); a mixture weighs all of them (Liu et al., 2019). S independent supernets, one a seed, train
-as one program; each has the weights that it would have alone.
+as one program; each begins with the weights that it would have alone, and sees what it would see.
 """
 
 from __future__ import annotations

@@ -49,9 +49,11 @@ PARTS = [
 
 def config_of(space="nasbench201", searcher="single-path", **changes):
     tuned = dict(TUNED.get(searcher, {}))
-    if searcher == "p-darts" and space == "darts":
-        tuned["depths"] = (3, 3, 4)
-    given = SMALL | SIZES[space] | {"searcher_settings": tuned} | changes
+    given = SMALL | SIZES[space]
+    if searcher == "p-darts":
+        given["cells"] = None
+        tuned |= {"depths": (3, 3, 4)} if space == "darts" else {"dropped": (1, 1)}
+    given = given | {"searcher_settings": tuned} | changes
     return SupernetConfig(space=space, searcher=searcher, **given)
 
 
@@ -396,6 +398,42 @@ class TestRelatives:
         assert plain.supernet.skips(plain.derive()[0]) == 8
         assert plain._dropout(4) == 0.0
 
+    def test_p_darts_ends_where_edges_have_nothing_but_skips(self):
+        settings = TUNED["p-darts"] | {"dropped": (1, 1), "skip_limit": 1}
+        searcher = searcher_of("nasbench201", "p-darts", searcher_settings=settings, runs=1)
+        skip = searcher.supernet.operations.index("skip_connect")
+        searcher.left[:] = np.arange(5) == skip
+        found = searcher.derive()[0]
+        assert (found == skip).all()  # as few as can be
+        searcher.left[0, 2:, 3] = True
+        found = searcher.derive()[0]
+        assert found.tolist() == [skip, skip, 3, 3, 3, 3]
+
+    def test_architecture_gradients_are_shortened_seed_by_seed(self):
+        settings = TUNED["p-darts"] | {"depths": (3, 3, 4), "alpha_clip": 1e-3}
+        searcher = searcher_of("darts", "p-darts", searcher_settings=settings)
+        begin(searcher)
+        train, valid = (next(iter(searcher.steps(use, 0))) for use in ("train", "valid"))
+        whole = searcher.alpha_gradient(train, valid)[0]
+        searcher.alpha_step(train, valid)
+        for s in range(2):
+            assert float(searcher.alphas.grad[s].norm()) == pytest.approx(1e-3, rel=1e-2)
+            ratio = whole[s].norm() / searcher.alphas.grad[s].norm()
+            assert torch.allclose(searcher.alphas.grad[s] * ratio, whole[s], rtol=1e-3)
+
+    def test_architecture_weights_of_decided_edges_stay(self):
+        searcher = searcher_of("darts", "sgas", searcher_settings={"first_decision": 0}, runs=1)
+        begin(searcher)
+        train, valid = (next(iter(searcher.steps(use, 0))) for use in ("train", "valid"))
+        searcher.alpha_step(train, valid)
+        searcher.end_epoch(0)
+        before = searcher.alphas.detach().clone()
+        searcher.alpha_step(train, valid)
+        settled = (searcher.fixed >= 0) | searcher.pruned
+        moved = (searcher.alphas != before).any(2).numpy()
+        assert settled.sum() >= 2
+        assert (moved == ~settled).all()
+
     def test_random_architectures_need_no_training(self, tmp_path):
         summary = train_supernet(config_of("darts", "random", runs=3), out=tmp_path / "r")
         assert summary["epochs"] == 0
@@ -523,7 +561,18 @@ class TestCommand:
             (("nasbench201", "--searcher", "enas"), "Searcher must be one of single-path"),
             (("nasbench201", "--tune", "order=1"), "Settings of 'single-path' are"),
             (("nasbench201", "--searcher", "darts", "--tune", "order=3"), "`order` must be 1 or 2"),
-            (("nasbench201", "--searcher", "pc-darts"), "has no `partial`"),
+            (("nasbench201", "--searcher", "pc-darts"), "needs a supernet of DARTS"),
+            (("nasbench201", "--tune", "macs_limit=475"), "are for evolution"),
+            (("darts", "--tune", "spectrum_images=8"), "needs a space whose cells are all scored"),
+            (("darts-s4", "--tune", "macs_limit=9"), "has noise"),
+            (("darts", "--searcher", "p-darts", "--cells", "8"), "`cells` must be left out"),
+            (
+                ("darts-s2", "--searcher", "p-darts", "--epochs", "60"),
+                "`dropped` must leave each edge two",
+            ),
+            (("darts", "--searcher", "pc-darts", "--epochs", "9"), "more than `warmup_epochs`"),
+            (("darts", "--searcher", "sgas", "--epochs", "9"), "more than `first_decision`"),
+            (("nasbench201", "--weight-decay", "inf"), "`weight_decay` must be at most 10"),
             (("mobilenet", "--searcher", "darts"), "needs a supernet of cells"),
             (("mobilenet", "--channels", "8"), "has no `channels`"),
             (("nasbench201", "--objective", "sleep"), "sleep"),
@@ -540,6 +589,17 @@ class TestCommand:
         printed = capsys.readouterr().err
         assert problem in printed
         assert len(printed.strip().splitlines()) == 1
+        assert not (tmp_path / "s" / "config.json").exists()  # the next try finds it free
+
+    def test_settings_of_a_preset_go_with_its_objective_and_searcher(self, capsys):
+        line = ["supernet", "--preset", "unrealnas", "--dry-run"]
+        assert main([*line, "--objective", "rotation", "--searcher", "single-path"]) == 0
+        config = json.loads(capsys.readouterr().out)
+        assert config["objective_settings"] == config["searcher_settings"] == {}
+        assert main([*line, "--set", "classes=9"]) == 0
+        config = json.loads(capsys.readouterr().out)
+        assert config["objective_settings"] == {"classes": "9"}
+        assert config["searcher_settings"]["valid"] == "flipped-copy"
 
 
 def test_settings_name_every_mistake():
