@@ -243,6 +243,7 @@ def print_parts() -> None:
     """Every part that can be combined."""
     from archrep.data.registry import DATASETS
     from archrep.objectives.registry import OBJECTIVES
+    from archrep.searchers.gradient import DartsSettings
     from archrep.searchers.registry import SEARCHERS
     from archrep.supernets.registry import SUPERNETS
 
@@ -253,7 +254,8 @@ def print_parts() -> None:
     print(f"\ndata: {', '.join(DATASETS)}")
     print("\nsearchers (settings by --tune):")
     for name, searcher in SEARCHERS.items():
-        print_settings(name, searcher.title, searcher.Settings)
+        parent = DartsSettings if name != "darts" else None
+        print_settings(name, searcher.title, searcher.Settings, parent)
     print("\npresets:")
     default = SupernetConfig().to_dict()
     for name, preset in PRESETS.items():
@@ -261,13 +263,18 @@ def print_parts() -> None:
         print(f"  {name}: {', '.join(f'{k}={v}' for k, v in changed.items()) or 'the defaults'}")
 
 
-def print_settings(name: str, title: str, kind: Any) -> None:
-    """A part and its settings."""
+def print_settings(name: str, title: str, kind: Any, parent: Any = None) -> None:
+    """A part and its settings; of a relative of another part, those that differ from it."""
     from archrep.cli.search import field_docs
 
     print(f"  {name}: {title}")
     documented: dict[str, str] = {}
     for owner in reversed(kind.__mro__[:-1]):
         documented |= field_docs(owner)
+    is_relative = parent is not None and issubclass(kind, parent)
+    known = {field.name: field.default for field in fields(parent)} if is_relative else {}
     for field in fields(kind):
-        print(f"    {field.name} = {field.default!r}: {documented.get(field.name, '')}")
+        if field.name not in known or known[field.name] != field.default:
+            print(f"    {field.name} = {field.default!r}: {documented.get(field.name, '')}")
+    if known:
+        print("    and those of darts")

@@ -18,21 +18,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def found_figure(space: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure | None:
+def found_figure(
+    space: str, found: Mapping[str, Sequence[Mapping[str, Any]]], seeds: Sequence[int]
+) -> Figure | None:
     """The cells that each seed ended with, one column a seed; of DARTS, both kinds.
 
     Args:
         space: Search space of the supernet.
         found: What chose a cell, with a list over seeds, as a run's summary has it.
+        seeds: Of each run.
 
     Returns:
         The figure, or `None` where there is no cell to draw: chains of blocks, or noise as an
         operation, which is no cell of a space.
     """
     cells, titles, columns = [], [], 1
-    for name, seeds in found.items():
+    for name, lines in found.items():
         try:
-            rows = [_cells_of(space, line["cell"]) for line in seeds]
+            rows = [_cells_of(space, line["cell"]) for line in lines]
         except CellError:
             continue
         columns = max(columns, len(rows))
@@ -41,7 +44,7 @@ def found_figure(space: str, found: Mapping[str, Sequence[Mapping[str, Any]]]) -
                 label, cell = own[kind]
                 cells.append(cell)
                 titles.append(
-                    ", ".join(w for w in (name.replace("_", " "), f"run {s}", label) if w)
+                    ", ".join(w for w in (name.replace("_", " "), f"seed {seeds[s]}", label) if w)
                 )
     return draw_cells(cells, titles=titles, columns=columns) if cells else None
 

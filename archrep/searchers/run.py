@@ -445,7 +445,7 @@ def _write_metrics(folder: Path, history: list[Figures], *, append: bool = False
 
 def _draw(folder: Path, space: str, summary: dict[str, Any], history: list[Figures]) -> None:
     """Pictures of the cells found, where there are any, and of all figures by epoch."""
-    figures = {"cells.png": found_figure(space, summary["found"])}
+    figures = {"cells.png": found_figure(space, summary["found"], summary["seeds"])}
     if history:
         caption = f"{summary['config']['space']}, {summary['objective']}, {summary['images']}"
         figures["epochs.png"] = epochs_figure(history, caption)

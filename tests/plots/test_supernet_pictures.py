@@ -20,14 +20,19 @@ def titles(figure):
 
 def test_every_seed_has_its_cell_drawn():
     figure = found_figure(
-        "nasbench201", {"angle": [{"cell": CELL}] * 2, "one_shot": [{"cell": CELL}] * 2}
+        "nasbench201", {"angle": [{"cell": CELL}] * 2, "one_shot": [{"cell": CELL}] * 2}, [4, 5]
     )
-    assert titles(figure) == ["angle, run 0", "angle, run 1", "one shot, run 0", "one shot, run 1"]
+    assert titles(figure) == [
+        "angle, seed 4",
+        "angle, seed 5",
+        "one shot, seed 4",
+        "one shot, seed 5",
+    ]
 
 
 def test_both_cells_of_a_genotype_are_drawn():
-    figure = found_figure("darts", {"strength": [{"cell": GENOTYPE}]})
-    assert titles(figure) == ["strength, run 0, normal", "strength, run 0, reduction"]
+    figure = found_figure("darts", {"strength": [{"cell": GENOTYPE}]}, [4])
+    assert titles(figure) == ["strength, seed 4, normal", "strength, seed 4, reduction"]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ def test_both_cells_of_a_genotype_are_drawn():
     [("mobilenet", "0 1 -1"), ("darts", GENOTYPE.replace("skip_connect", "noise"))],
 )
 def test_what_is_no_cell_of_a_space_is_not_drawn(space, cell):
-    assert found_figure(space, {"strength": [{"cell": cell}]}) is None
+    assert found_figure(space, {"strength": [{"cell": cell}]}, [0]) is None
 
 
 def test_numbers_by_epoch_have_a_panel_each_and_texts_none():
