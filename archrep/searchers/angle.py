@@ -80,17 +80,12 @@ class Snapshot:
         self._heads = [[w.detach().clone() for w in head.parameters()] for head in heads]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything by name, for a checkpoint."""
+        """Everything by name."""
         named = {f"candidates.{n}": w for n, w in enumerate(self._candidates)}
         named |= {f"trunk.{n}": w for n, w in enumerate(self._trunk)}
         for s, head in enumerate(self._heads):
             named |= {f"heads.{s}.{n}": w for n, w in enumerate(head)}
         return named
-
-    def load(self, named: dict[str, Tensor]) -> None:
-        """Take over what `tensors` gave."""
-        for name, own in self.tensors().items():
-            own.copy_(named[name])
 
     def candidate_turns(self, supernet: Supernet) -> Turn:
         """Of each operation at each place, all cells together, `[S, P, O]`; 0 without weights."""

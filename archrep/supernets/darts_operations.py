@@ -5,6 +5,7 @@ Each is what Liu et al. (2019) have; one module holds it at all edges of a cell 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -84,7 +85,7 @@ def make_operation(
     return Noise(edges) if name == NOISE else None
 
 
-class Operation(nn.Module):
+class Operation(nn.Module, ABC):
     """One type of operation on some edges of a cell, for S supernets."""
 
     edges: list[int]
@@ -96,6 +97,7 @@ class Operation(nn.Module):
         for weights in self.parameters():
             yield self.edges, weights
 
+    @abstractmethod
     def forward(
         self, source: Tensor, pairs: Pairs, gates: Gates, stride: int, scale: Tensor | None
     ) -> Tensor:
@@ -108,7 +110,6 @@ class Operation(nn.Module):
             stride: Of the edges.
             scale: Factor of each pair, `[n]`; `None` for one.
         """
-        raise NotImplementedError
 
 
 class Separable(Operation):

@@ -117,15 +117,6 @@ def test_live_paths_are_those_of_brute_force():
         assert counts[row].tolist() == [sum(edge in walk for walk in live) for edge in range(6)]
 
 
-def test_a_snapshot_comes_back_from_a_file_s_tensors(turned):
-    snapshot, supernet, heads = turned
-    other = Snapshot(supernet, heads)
-    other.load(snapshot.tensors())
-    np.testing.assert_array_equal(
-        cell_angles(other, supernet, heads, SOME), cell_angles(snapshot, supernet, heads, SOME)
-    )
-
-
 def test_biases_of_the_head_are_left_out_where_the_release_leaves_them_out(turned):
     snapshot, supernet, heads = turned
     found = {
