@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from archrep import settings
 from archrep.data import cifar, findings, imagenet, segmentation
 from archrep.data.arrays import load_arrays
 from archrep.data.base import ImageSet
 from archrep.data.digits import load_digits
+from archrep.data.files import images_folder
 from archrep.data.fractals import FractalConfig, fractals
 from archrep.data.noise import gaussian_noise
-from archrep.data.splits import balanced
+from archrep.data.splits import NASBENCH201_FILE, balanced, nasbench201_halves
 from archrep.errors import DataError, UnknownNameError
 
 
@@ -163,8 +166,37 @@ def _fractals(request: Request) -> ImageSet:
     return fractals(config, part=request.part, cache=cache)
 
 
+def _nasbench201(request: Request) -> tuple[ImageSet, ImageSet]:
+    """The halves of CIFAR-10's training images that NAS-Bench-201 trained and validated on."""
+    folder = images_folder(request.folder)
+    images = cifar.load_cifar10(folder, "train")
+    return nasbench201_halves(images, "cifar10_train", folder / NASBENCH201_FILE)
+
+
+def _cifar10_nasbench201(request: Request) -> ImageSet:
+    """CIFAR-10 with the benchmark's training half first, then its validation half."""
+    if request.part != "train":
+        return cifar.load_cifar10(request.folder, request.part)
+    first, second = _nasbench201(request)
+    return replace(
+        first,
+        name="cifar10-nasbench201",
+        images=torch.cat([first.images, second.images]),
+        targets=torch.cat([first.targets, second.targets]),
+    )
+
+
+def _cifar10_nasbench201_train(request: Request) -> ImageSet:
+    """The benchmark's training half alone."""
+    if request.part != "train":
+        return cifar.load_cifar10(request.folder, request.part)
+    return replace(_nasbench201(request)[0], name="cifar10-nasbench201-train")
+
+
 register("digits", lambda r: load_digits(r.part))
 register("cifar10", lambda r: cifar.load_cifar10(r.folder, r.part))
+register("cifar10-nasbench201", _cifar10_nasbench201)
+register("cifar10-nasbench201-train", _cifar10_nasbench201_train)
 register("cifar100", lambda r: cifar.load_cifar100(r.folder, r.part))
 register("imagenet16", lambda r: imagenet.load_imagenet16(r.folder, r.part))
 register(

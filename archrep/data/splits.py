@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from archrep.data.base import ImageSet
-from archrep.data.files import images_folder, missing_files, read_npz
+from archrep.data.files import missing_files, read_npz
 from archrep.errors import ConfigError, DataError
 from archrep.seeding import numpy_stream
 
@@ -44,7 +44,7 @@ def halves(images: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
     return images.subset(np.sort(order[::2])), images.subset(np.sort(order[1::2]))
 
 
-def first_and_second_half(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+def ordered_halves(images: ImageSet) -> tuple[ImageSet, ImageSet]:
     """The images before and after the middle of their stored order.
 
     DARTS trains weights on one and architecture weights on the other half of CIFAR-10's training
@@ -59,15 +59,13 @@ def first_and_second_half(images: ImageSet) -> tuple[ImageSet, ImageSet]:
     return images.subset(np.arange(middle)), images.subset(np.arange(middle, len(images)))
 
 
-def nasbench201_halves(
-    images: ImageSet, name: str, path: str | Path | None = None
-) -> tuple[ImageSet, ImageSet]:
+def nasbench201_halves(images: ImageSet, name: str, path: str | Path) -> tuple[ImageSet, ImageSet]:
     """The two parts into which NAS-Bench-201 divides images, by its published index lists.
 
     Args:
         images: All images of the part that is divided, in their official order.
         name: One of `NASBENCH201_SPLITS`, such as `"cifar10_train"`.
-        path: The file, by default `NASBENCH201_FILE` where image files lie.
+        path: The file, `NASBENCH201_FILE` where image files lie.
 
     Raises:
         ConfigError: The name is unknown, or the images are not as many as the lists divide.
@@ -75,13 +73,11 @@ def nasbench201_halves(
     """
     if name not in NASBENCH201_SPLITS:
         raise ConfigError(f"Splits are: {', '.join(NASBENCH201_SPLITS)}. Got {name!r}.")
-    if path is None:
-        folder = images_folder()
-        path = folder / NASBENCH201_FILE
-        if not path.is_file():
-            raise missing_files("The NAS-Bench-201 split", folder, [NASBENCH201_FILE])
+    path = Path(path)
+    if not path.is_file():
+        raise missing_files("The NAS-Bench-201 split", path.parent, [path.name])
     keys = [f"{name}__{part}" for part in NASBENCH201_SPLITS[name]]
-    found = read_npz(Path(path), keys)
+    found = read_npz(path, keys)
     if missing := [key for key in keys if key not in found]:
         raise DataError(f"{path} must hold {' and '.join(keys)}. It lacks {missing[0]}.")
     first, second = (np.sort(found[key].ravel()) for key in keys)

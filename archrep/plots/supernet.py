@@ -75,11 +75,17 @@ def epochs_figure(history: Sequence[Mapping[str, Sequence[Any]]], caption: str =
 
     if not history:
         raise ShapeError("A picture by epoch needs one epoch at least. Got none.")
-    names = [name for name, values in history[0].items() if not isinstance(values[0], str)]
+    seeds = len(next(iter(history[0].values())))
+    names = [
+        name
+        for name in dict.fromkeys(name for figures in history for name in figures)
+        if not any(isinstance(figures.get(name, [0])[0], str) for figures in history)
+    ]
     figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
     axes = figure.subplots(1, len(names), squeeze=False)[0]
     for name, ax in zip(names, axes, strict=True):
-        values = np.array([figures[name] for figures in history], float)
+        missing = [np.nan] * seeds
+        values = np.array([figures.get(name, missing) for figures in history], float)
         for s, own in enumerate(values.T):
             colour = CATEGORY_COLOURS[s % len(CATEGORY_COLOURS)]
             ax.plot(np.arange(1, len(own) + 1), own, color=colour, linewidth=1.2)

@@ -117,7 +117,7 @@ _RLNAS_SMALL = SupernetConfig(
 )  # fmt: skip
 _DARTS = SupernetConfig(
     space="darts", objective="supervised", data="cifar10", searcher="darts", epochs=50,
-    weight_decay=3e-4, nesterov=False, clip=5.0,
+    weight_decay=3e-4, nesterov=False, clip=5.0, searcher_settings={"valid": "ordered-half"},
 )  # fmt: skip
 _UNREAL = replace(
     _DARTS, objective="random-labels", crop_padding=0, flip=False, epochs=55, weight_decay=0.0,
@@ -129,19 +129,19 @@ _UNREAL = replace(
 )  # fmt: skip
 
 PRESETS: dict[str, SupernetConfig] = {
-    # Zhang et al. (2021), released script for NAS-Bench-201: half of CIFAR-10's training images,
-    # here any half with classes in proportion, there that of the benchmark's lists. Hours.
-    "rlnas": SupernetConfig(data="cifar10", images=25_000),
+    # Zhang et al. (2021), released script for NAS-Bench-201. Hours.
+    "rlnas": SupernetConfig(data="cifar10-nasbench201-train"),
     # The same paper in the space of DARTS, on CIFAR-10.
     "rlnas-darts": SupernetConfig(
         space="darts", data="cifar10", weight_decay=3e-4, nesterov=False, clip=5.0
     ),
     # The same in a minute on one core: 512 images of 8 x 8 pixels, 6,400 steps.
     "rlnas-small": _RLNAS_SMALL,
-    # Dong and Yang (2020), DARTS-V1 on NAS-Bench-201. Its code has the benchmark's lists for halves
-    # and trains the weights before the architecture weights in a step, here they come after.
+    # Dong and Yang (2020), DARTS-V1 on NAS-Bench-201. Its code trains the weights before the
+    # architecture weights in a step, here they come after.
     "nasbench201-darts": SupernetConfig(
-        objective="supervised", data="cifar10", searcher="darts", epochs=50
+        objective="supervised", data="cifar10-nasbench201", searcher="darts", epochs=50,
+        searcher_settings={"valid": "ordered-half"},
     ),
     # The same at toy size and without augmentation, which collapses as the original does: a minute
     # a seed. With crops and flips it had three to five skips of six after as many epochs.
@@ -150,9 +150,7 @@ PRESETS: dict[str, SupernetConfig] = {
         images=2048, size=16, crop_padding=0, flip=False, epochs=40,
         searcher_settings={"alpha_learning_rate": 3e-3},
     ),
-    # Liu et al. (2019), Appendix A.1.1; first order. Halves of the images are drawn anew for each
-    # seed and class by class, here and in all that follows from it; the authors' are the first and
-    # second 25,000.
+    # Liu et al. (2019), Appendix A.1.1; first order.
     "darts": _DARTS,
     # Xu et al. (2020), CIFAR-10.
     "pc-darts": replace(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from archrep.cells.registry import get_space
 from archrep.data.base import ImageSet
-from archrep.data.splits import halves
+from archrep.data.splits import halves, ordered_halves
 from archrep.errors import ConfigError, RunError
 from archrep.objectives.base import Objective
 from archrep.searchers.base import Figures, Searcher, SearcherSettings, figures_of, sum_by_seed
@@ -48,9 +48,10 @@ class DartsSettings(SearcherSettings):
     """Architecture weights at the start; normal ones have the deviation 0.001."""
     warmup_epochs: int = 0
     """Epochs at the start in which architecture weights stay as they are."""
-    valid: Literal["half", "flipped-copy"] = "half"
-    """What architecture weights are trained on: the other half of the images, or, as in the
-    appendix of UnrealNAS, the training images once more, flipped."""
+    valid: Literal["half", "ordered-half", "flipped-copy"] = "half"
+    """What architecture weights are trained on: the other half of the images, class by class and
+    at random for each seed; the second half in stored order, as in the code of DARTS; or, as in
+    the appendix of UnrealNAS, the training images once more, flipped."""
     stop_skips: int | None = None
     """Skip connections of the normal cell at which a seed stops and keeps the cell of the epoch
     before (Liang et al., 2019, "DARTS+"); `None` never stops."""
@@ -103,6 +104,8 @@ class Darts(Searcher):
             )
         self.kept: np.ndarray | None = None
         """Cells of seeds that stopped, `[S, P]`; -1 for those that did not."""
+        self._valid: list[tuple[Tensor, Tensor]] = []
+        """Validation losses and scores `[S]` of the steps of an epoch."""
         self.start_alphas()
 
     def start_alphas(self) -> None:
@@ -131,6 +134,8 @@ class Darts(Searcher):
     def divide(self, images: ImageSet, seed: int) -> tuple[ImageSet, ...]:
         if self.settings.valid == "half":
             return halves(images, seed)
+        if self.settings.valid == "ordered-half":
+            return ordered_halves(images)
         masks = images.targets.flip(-1) if images.task == "masks" else images.targets
         return images, replace(images, images=images.images.flip(-1), targets=masks)
 
@@ -164,6 +169,7 @@ class Darts(Searcher):
         self.set_rate(epoch)
         self._epoch, self._draws = epoch, self.draws(epoch)
         losses, scores = [], []
+        self._valid = []
         valid = self.steps("valid", epoch)
         for train in self.steps("train", epoch):
             if not self.is_frozen(epoch):
@@ -176,7 +182,12 @@ class Darts(Searcher):
             scores.append(score)
         self.end_epoch(epoch)
         cells = self.chosen()
-        return figures_of(losses, scores, self.objective.metric) | {
+        figures = figures_of(losses, scores, self.objective.metric)
+        if self._valid:
+            valid_losses, valid_scores = zip(*self._valid, strict=True)
+            shown = figures_of(valid_losses, valid_scores, self.objective.metric)
+            figures |= {f"valid_{name}": values for name, values in shown.items()}
+        return figures | {
             "skips": [self.supernet.skips(own) for own in cells],
             "cell": [self.supernet.describe(own) for own in cells],
         }
@@ -236,8 +247,7 @@ class Darts(Searcher):
         """
         own = self.architecture()
         if self.settings.order == 1:
-            loss, _ = self._losses(*valid)
-            return self._gradients(loss, own)
+            return self._gradients(self._valid_loss(valid), own)
         rate = float(self.optimizer.param_groups[0]["lr"])
         loss, _ = self._losses(*train)
         gradients = self._gradients(loss, self.weights)
@@ -249,8 +259,7 @@ class Darts(Searcher):
                 if buffer is not None:
                     moved = moved + self.config.momentum * buffer
                 weights.sub_(rate * moved)
-        loss, _ = self._losses(*valid)
-        found = self._gradients(loss, [*own, *self.weights])
+        found = self._gradients(self._valid_loss(valid), [*own, *self.weights])
         ahead, vector = found[: len(own)], found[len(own) :]
         count = len(self.config.seeds)
         norms = sum_by_seed(vector, self._owners, count).sqrt()
@@ -273,6 +282,12 @@ class Darts(Searcher):
             first - rate * (plus - minus) / (2 * step.view(-1, *[1] * (first.ndim - 1)))
             for first, plus, minus in zip(ahead, *around, strict=True)
         ]
+
+    def _valid_loss(self, valid: tuple[Tensor, Sequence[Any]]) -> Tensor:
+        """Validation losses `[S]`, kept with the scores for the figures of the epoch."""
+        loss, score = self._losses(*valid)
+        self._valid.append((loss.detach(), score))
+        return loss
 
     def _losses(self, inputs: Tensor, targets: Sequence[Any]) -> tuple[Tensor, Tensor]:
         forward = partial(self.supernet, mixture=self.mixture(self._epoch), draws=self._draws)

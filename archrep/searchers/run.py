@@ -390,12 +390,17 @@ def _train(
         _write_metrics(folder, history)
     while len(history) < searcher.epochs and not (history and searcher.finished(history[-1])):
         figures = searcher.train_epoch(len(history))
-        processes.average_figures(figures, ("loss", metric))
-        if not np.isfinite(figures["loss"]).all():
+        means = ("loss", metric, "valid_loss", f"valid_{metric}")
+        processes.average_figures(figures, [name for name in means if name in figures])
+        if diverged := [
+            str(seed)
+            for seed, loss in zip(config.seeds, figures["loss"], strict=True)
+            if not np.isfinite(loss)
+        ]:
             raise RunError(
-                f"Training diverged in epoch {len(history) + 1}: the loss is {figures['loss']}. "
-                "Lower `learning_rate`, "
-                f"{config.learning_rate} here."
+                f"Training diverged in epoch {len(history) + 1}: the loss of seed "
+                f"{', '.join(diverged)} is not finite. Lower `learning_rate`, "
+                f"{config.learning_rate} here, and give another `out`: going on diverges again."
             )
         history.append(figures)
         if not processes.is_first:

@@ -23,6 +23,7 @@ from archrep.data.findings import load_chexpert, synthetic_findings
 from archrep.data.imagenet import load_imagenet, load_imagenet16
 from archrep.data.noise import gaussian_noise
 from archrep.data.pickles import read_batch
+from archrep.data.registry import load_images
 from archrep.data.segmentation import load_camvid, load_cityscapes
 from archrep.data.splits import nasbench201_halves
 from archrep.errors import ConfigError, DataError
@@ -84,6 +85,11 @@ def test_cifar10_of_two_strip_files_is_the_official_one_byte_for_byte(
             images, "cifar10_train", image_files / "nas-bench-201-splits.npz"
         )
         assert len(first) == len(second) == 25_000
+        both = load_images("cifar10-nasbench201", folder=image_files)
+        assert torch.equal(both.images, torch.cat([first.images, second.images]))
+        assert torch.equal(both.targets, torch.cat([first.targets, second.targets]))
+        alone = load_images("cifar10-nasbench201-train", folder=image_files)
+        assert torch.equal(alone.images, first.images)
 
 
 @pytest.mark.data

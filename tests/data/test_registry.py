@@ -8,6 +8,8 @@ from archrep.errors import ConfigError, DataError, UnknownNameError
 NAMES = [
     "digits",
     "cifar10",
+    "cifar10-nasbench201",
+    "cifar10-nasbench201-train",
     "cifar100",
     "imagenet16",
     "imagenet",

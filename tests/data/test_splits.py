@@ -5,9 +5,9 @@ import torch
 from archrep.data.base import ImageSet
 from archrep.data.splits import (
     balanced,
-    first_and_second_half,
     halves,
     nasbench201_halves,
+    ordered_halves,
 )
 from archrep.errors import ConfigError, DataError
 
@@ -51,7 +51,7 @@ def test_halves_of_findings_are_random():
 
 
 def test_fixed_halves_keep_the_order():
-    first, second = first_and_second_half(numbered(LABELS))
+    first, second = ordered_halves(numbered(LABELS))
     assert rows(first) + rows(second) == list(range(21))
 
 
@@ -75,7 +75,7 @@ def test_balanced_refuses_impossible_counts(count):
 
 
 def test_one_image_has_no_halves():
-    for divide in (lambda images: halves(images, 0), first_and_second_half):
+    for divide in (lambda images: halves(images, 0), ordered_halves):
         with pytest.raises(ConfigError, match="need at least 2 images. toy has 1"):
             divide(numbered([0]))
 

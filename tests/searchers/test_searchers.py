@@ -258,6 +258,25 @@ class TestDarts:
             assert len(pair[0]) == len(pair[1]) == 32
             assert not pair[0] & pair[1]
 
+    def test_the_code_of_darts_divides_images_in_their_order(self):
+        searcher = searcher_of(searcher="darts", searcher_settings={"valid": "ordered-half"})
+        for parts in zip(searcher.lanes["train"], searcher.lanes["valid"], strict=True):
+            together = torch.cat([lane.images.images for lane in parts])
+            assert torch.equal(together, some_images(64).images)
+
+    def test_figures_have_the_validation_loss_once_alphas_learn(self):
+        settings = {"warmup_epochs": 1}
+        searcher = searcher_of(
+            searcher="darts", objective="supervised", batch_size=32, searcher_settings=settings
+        )
+        assert "valid_loss" not in searcher.train_epoch(0)
+        begin(searcher, 1)
+        (valid,) = searcher.steps("valid", 1)
+        loss, score = searcher._losses(*valid)
+        figures = searcher.train_epoch(1)
+        assert figures["valid_loss"] == loss.tolist()
+        assert figures["valid_accuracy"] == score.tolist()
+
     def test_a_flipped_copy_is_what_unreal_data_validate_with(self):
         searcher = searcher_of(searcher="darts", searcher_settings={"valid": "flipped-copy"})
         for train, valid in zip(searcher.lanes["train"], searcher.lanes["valid"], strict=True):
