@@ -6,7 +6,10 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from archrep.errors import RunError
 
 
 def print_lines(lines: Iterable[Mapping[str, Any]], names: Sequence[str] | None = None) -> None:
@@ -24,3 +27,29 @@ def print_lines(lines: Iterable[Mapping[str, Any]], names: Sequence[str] | None 
     writer.writeheader()
     for line in lines:
         writer.writerow(line)
+
+
+def read_lines(path: Path, what: str) -> list[dict[str, Any]]:
+    """Objects of a file of JSON lines; a last line that a cut-off write left is left out.
+
+    Args:
+        path: The file.
+        what: Words for it, such as "the figures of a run".
+
+    Raises:
+        RunError: There is no such file, or it holds something else.
+    """
+    try:
+        texts = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        raise RunError(f"Expected {what} in {path}, and it cannot be read.") from None
+    lines = []
+    for number, text in enumerate(texts[:-1], 1):  # what follows the last line break is cut off
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        if not isinstance(line, dict):
+            raise RunError(f"Expected {what} in {path}. Line {number} is {text[:60]!r}.")
+        lines.append(line)
+    return lines

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,10 @@ from archrep.comparison import (
 )
 from archrep.errors import ConfigError
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Along = Literal["queries", "seconds", "end"]
 CHECKPOINTS = ("20", "50", "100", "200")
 
 
@@ -205,60 +209,92 @@ def draw(
     """
     from matplotlib.figure import Figure
 
-    from archrep.files import make_folder, write_atomically
+    from archrep.plots.style import check_file, house_style, save_figure
+
+    check_file(file, "--plot")
+    regret = all(search.best is not None for search in searches)
+    timed = all(search.traces.seconds.max() > 0 for search in searches)
+    parts: list[Along] = ["queries"]
+    parts += ["seconds"] if timed else []
+    parts += ["end"] if regret else []
+    with house_style():
+        figure = Figure(figsize=(5 * len(parts), 4.2), layout="constrained")
+        row = figure.subplots(1, len(parts), squeeze=False)[0]
+        for along, ax in zip(parts, row, strict=True):
+            plot_searches(
+                searches, along, averaging=averaging, labels=labels, beside=beside or {}, ax=ax
+            )
+            ax.get_legend().remove()  # one for all
+        lines = row[0].get_legend_handles_labels()
+        figure.legend(*lines, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+        figure.suptitle(searches_caption(searches, averaging), fontsize=9)
+        save_figure(figure, file, dpi=150)
+
+
+def plot_searches(
+    searches: Sequence[Finished],
+    along: Along,
+    *,
+    averaging: str = "median",
+    labels: Sequence[str] | None = None,
+    beside: Mapping[str, Mapping[str, tuple[int, Curve]]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Regret of searches along a budget, or how it is distributed at its end.
+
+    Args:
+        searches: Finished searches.
+        along: The budget, or `"end"`.
+        averaging: See `draw`.
+        labels: One a search; by default strategy, preset and encoding.
+        beside: Published curves along budgets, see `plot_curves`.
+        ax: Axes to draw into; `None` makes a figure.
+
+    Raises:
+        ConfigError: A table's best is not known, so its runs have no regret at the end.
+    """
     from archrep.plots.regret import plot_curves, plot_ecdf
 
-    if file.suffix not in (".png", ".svg", ".pdf"):
-        raise ConfigError(f"`--plot` takes a .png, .svg or .pdf file. Got {str(file)!r}.")
     labels = labels or _labels(searches)
     regret = all(search.best is not None for search in searches)
     kinds = {*map(_kind, searches)}  # where they are mixed, the legend says which is which
     words = kinds.pop() if len(kinds) == 1 else searches[0].metric.replace("_", " ")
     ylabel = f"{words.replace('accuracy', 'regret') if regret else words}, %"
-    published = averaging == "arch2vec-2020"
-    timed = all(search.traces.seconds.max() > 0 for search in searches)
-    figure = Figure(figsize=(5 * (1 + timed + regret), 4.2), layout="constrained")
-    row = figure.subplots(1, 1 + timed + regret, squeeze=False)[0]
-    axes = iter(row)
-    for along, unit in (("queries", "queries"), ("seconds", "simulated seconds")):
-        if along == "queries" or timed:
-            make = _published if published else curve
-            curves = {
-                label: make(search, along, regret=regret)  # type: ignore[arg-type]
-                for label, search in zip(labels, searches, strict=True)
-            }
-            ax = next(axes)
-            others = (beside or {}).get(along)
-            plot_curves(
-                curves,
-                xlabel=unit,
-                ylabel=ylabel,
-                log=regret,
-                mean=published,
-                beside=others,
-                ax=ax,
-            )
-    if regret:
+    if along == "end":
+        if not regret:
+            raise ConfigError("The best cell of the table is not known, so runs have no regret.")
         ends = {
             label: final_regrets(search) for label, search in zip(labels, searches, strict=True)
         }
-        plot_ecdf(ends, xlabel=f"final {ylabel}", ax=next(axes))
-    lines = row[0].get_legend_handles_labels()
-    for ax in row:  # one legend for all
-        ax.get_legend().remove()
-    figure.legend(*lines, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    drawn = "means of k-th queries" if published else "median and quartiles"
-    figure.suptitle(
+        return plot_ecdf(ends, xlabel=f"final {ylabel}", ax=ax)
+    published = averaging == "arch2vec-2020"
+    make = _published if published else curve
+    curves = {
+        label: make(search, along, regret=regret)
+        for label, search in zip(labels, searches, strict=True)
+    }
+    return plot_curves(
+        curves,
+        xlabel="simulated seconds" if along == "seconds" else along,
+        ylabel=ylabel,
+        log=regret,
+        mean=published,
+        beside=(beside or {}).get(along),
+        ax=ax,
+    )
+
+
+def searches_caption(searches: Sequence[Finished], averaging: str = "median") -> str:
+    """Table, protocol and seeds of searches, in one line."""
+    drawn = "means of k-th queries" if averaging == "arch2vec-2020" else "median and quartiles"
+    return (
         f"{_all(searches, 'table')}, {_all(searches, 'dataset')}, protocol "
         f"{_all(searches, 'protocol')}, table {_all(searches, 'table_sha256', 8)}, "
-        f"{_all(searches, 'runs')} seeds; {drawn}",
-        fontsize=9,
+        f"{_all(searches, 'runs')} seeds; {drawn}"
     )
-    make_folder(file.parent)
-    write_atomically(file, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
-def _published(search: Finished, along: str, *, regret: bool) -> Curve:
+def _published(search: Finished, along: Along, *, regret: bool) -> Curve:
     clock, mean = published_curve(search, regret=regret)
     budget = clock if along == "seconds" else np.arange(1.0, len(clock) + 1)
     return Curve(budget, mean, mean, mean, mean)

@@ -23,7 +23,8 @@ from archrep.cells.space import Space
 from archrep.encoder.decoder import Decoded
 from archrep.encoder.models import Autoencoder
 from archrep.graphs import GraphBatch, PackedGraphs, dense_batch, unpack_decoded
-from archrep.seeding import numpy_stream, torch_stream
+from archrep.seeding import torch_stream
+from archrep.walks import distances_along_walk
 
 PRIOR_DRAWS = 10_000
 """Draws from the prior, as in the paper."""
@@ -410,20 +411,13 @@ def smoothness(model: Autoencoder, space: Space, seed: int, steps: int = 250) ->
     A walk of `steps` neighbours; all pairs 1 to 8 steps apart; Spearman's coefficient between the
     Euclidean distance of their embeddings and their exact edit distance.
     """
-    rng = numpy_stream(seed, "walk")
-    walk = space.walk(steps, rng)
-    embeddings = (
-        model.embed(
-            PackedGraphs(space.pack(walk), next(model.parameters()).device).batch(slice(None))
-        )
-        .cpu()
-        .numpy()
+    device = next(model.parameters()).device
+    latent, edits = distances_along_walk(
+        lambda cells: model.embed(PackedGraphs(cells, device).batch(slice(None))).cpu().numpy(),
+        space,
+        steps=steps,
+        seed=seed,
     )
-    latent, edits = [], []
-    for lag in range(1, 9):
-        for start in range(len(walk) - lag):
-            latent.append(float(np.linalg.norm(embeddings[start] - embeddings[start + lag])))
-            edits.append(walk[start].edit_distance(walk[start + lag]))
-    if min(latent) == max(latent):  # all embeddings equal: no order to compare
+    if latent.min() == latent.max():  # all embeddings equal: no order to compare
         return 0.0
     return float(spearmanr(latent, edits).statistic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from archrep.cells.cell import Cell
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 FONT_SIZE = 0.128  # of a box width, so that 13 characters fit
 CORNER = 0.07
-EDGE, FAINT = "#555555", "#c4c4c4"
+WALK_GAP = 0.5  # between the cells of a walk
+EDGE, FAINT = "#777777", 0.4  # as far from white as from a dark page; opacity
 _BASELINE = 0.36 * FONT_SIZE  # from the middle of a line of text down to its baseline
 _PIXELS = 100  # a box width in `cell_svg`
 
@@ -52,7 +53,9 @@ def draw_cell(
         ax = Figure(figsize=size, layout="constrained").add_subplot()
     extent = ax.get_window_extent()
     pixels = min(extent.width / plan.width, extent.height / plan.height)
-    _draw(cell, plan, ax, title, unit=pixels * 72 / ax.figure.dpi)
+    if title is not None:
+        ax.set_title(title, fontsize="medium")
+    _add(cell, plan, ax, unit=pixels * 72 / ax.figure.dpi)
     return ax
 
 
@@ -94,41 +97,127 @@ def draw_cells(
     for k, ax in enumerate(axes.flat):
         ax.set_axis_off()
         if k < len(cells):
-            _draw(cells[k], plans[k], ax, titles[k] if titles else None, unit=box * 72)
+            if titles:
+                ax.set_title(titles[k], fontsize="medium")
+            _add(cells[k], plans[k], ax, unit=box * 72)
             middle = plans[k].width / 2
             ax.set(xlim=(middle - width / 2, middle + width / 2), ylim=(heights[k // columns], 0))
     return figure
 
 
-def _draw(cell: Cell, plan: CellLayout, ax: Axes, title: str | None, unit: float) -> None:
-    """Fill axes in which a box is `unit` points wide."""
+def plot_walk(
+    cells: Sequence[Cell],
+    edits: Sequence[int] | None = None,
+    *,
+    titles: Sequence[str] | None = None,
+    columns: int = 8,
+    box: float = 0.45,
+    ax: Axes | None = None,
+) -> Axes:
+    """Cells in reading order, and between two of them how many edits turn one into the other.
+
+    Figures 5, 11, 12 and 13 of Yan et al. (2020).
+
+    Args:
+        cells: Of a walk.
+        edits: Edit distance of each cell to the one before it, one fewer; `None` for no numbers.
+        titles: Text above each cell.
+        columns: Cells in a row.
+        box: Inches that a box is wide, where a figure is made.
+        ax: Axes to draw into; `None` makes a figure of fitting size, without pyplot.
+
+    Raises:
+        ShapeError: There is no cell, or the numbers of edits or titles do not fit.
+        ConfigError: `columns` is below 1 or `box` not positive.
+    """
+    from matplotlib.figure import Figure
+
+    counts = {"edits": (edits, len(cells) - 1), "titles": (titles, len(cells))}
+    for name, (given, wanted) in counts.items():
+        if not cells or (given is not None and len(given) != wanted):
+            raise ShapeError(
+                f"`plot_walk` takes at least one cell, and {wanted} {name} if any. Got "
+                f"{len(cells)} cells and {'none' if given is None else len(given)}."
+            )
+    if columns < 1 or not box > 0:
+        raise ConfigError(f"`columns` and `box` must be positive. Got {columns=} and {box=}.")
+    columns = min(columns, len(cells))
+    plans = [layout(cell, "down") for cell in cells]
+    width = max(plan.width for plan in plans) + WALK_GAP
+    title = 0.3 if titles else 0.0
+    tops, below = [], 0.0
+    for first in range(0, len(cells), columns):
+        tops.append(below + title)
+        below += title + max(plan.height for plan in plans[first : first + columns]) + WALK_GAP
+    if ax is None:
+        size = (box * columns * width, box * below)
+        ax = Figure(figsize=size, layout="constrained").add_subplot()
+    ax.set(xlim=(0, columns * width), ylim=(below - WALK_GAP / 2, 0), aspect="equal")
+    ax.set_axis_off()
+    extent = ax.get_window_extent()
+    unit = extent.width / (columns * width) * 72 / ax.figure.dpi
+    for k, (cell, plan) in enumerate(zip(cells, plans, strict=True)):
+        left, top = (k % columns) * width, tops[k // columns]
+        middle = left + WALK_GAP / 2 + (width - WALK_GAP) / 2
+        _add(cell, plan, ax, unit, at=(middle - plan.width / 2, top))
+        if titles:
+            ax.text(middle, top - 0.06, titles[k], ha="center", va="bottom", fontsize=0.13 * unit)
+        if edits is not None and k:
+            where: dict[str, Any] = {
+                "ha": "center",
+                "va": "center",
+                "fontsize": 0.2 * unit,
+                "color": EDGE,
+            }
+            # A row begins with the step from the end of the row above.
+            x = left + (0.14 if k % columns == 0 else 0.0)
+            ax.text(x, top + 0.45, f"{edits[k - 1]}", **where, gid=f"edits-{k}")
+            ax.annotate(
+                "",
+                (x + 0.13, top + 0.62),
+                (x - 0.13, top + 0.62),
+                arrowprops={"arrowstyle": "->", "color": EDGE, "lw": max(0.012 * unit, 0.4)},
+            )
+    return ax
+
+
+def _add(cell: Cell, plan: CellLayout, ax: Axes, unit: float, at: Point | None = None) -> None:
+    """Put a cell into axes in which a box is `unit` points wide.
+
+    Args:
+        cell: What to draw.
+        plan: Its layout.
+        ax: Where.
+        unit: Points of a box width.
+        at: Left and top of the cell among others; `None` fits the axes to it.
+    """
     from matplotlib.font_manager import FontProperties
     from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
     from matplotlib.path import Path
     from matplotlib.textpath import TextPath
     from matplotlib.transforms import Affine2D
 
-    ax.set(xlim=(0, plan.width), ylim=(plan.height, 0), aspect="equal")
-    ax.set_axis_off()
-    if title is not None:
-        ax.set_title(title, fontsize="medium")
+    if at is None:
+        at = (0.0, 0.0)
+        ax.set(xlim=(0, plan.width), ylim=(plan.height, 0), aspect="equal")
+        ax.set_axis_off()
     line = min(max(0.015 * unit, 0.4), 1.6)
+    shift = Affine2D().translate(*at)
 
     for i, j in _faint_first(cell):
-        colour, route = _edge_colour(cell, i, j), plan.routes[i, j]
-        path = Path(route, [Path.MOVETO] + [Path.CURVE4] * (len(route) - 1))
-        ax.add_patch(
-            PathPatch(path, fill=False, edgecolor=colour, lw=line, zorder=2, gid=f"edge-{i}-{j}")
-        )
-        head = _head(route[-1], plan.tips[i, j])
-        ax.add_patch(Polygon(head, color=colour, lw=0, zorder=2, gid=f"head-{i}-{j}"))
+        opacity, route = _opacity(cell, i, j), plan.routes[i, j]
+        path = shift.transform_path(Path(route, [Path.MOVETO] + [Path.CURVE4] * (len(route) - 1)))
+        look: dict[str, Any] = {"edgecolor": EDGE, "alpha": opacity, "zorder": 2}
+        ax.add_patch(PathPatch(path, fill=False, lw=line, gid=f"edge-{i}-{j}", **look))
+        head = shift.transform(_head(route[-1], plan.tips[i, j]))
+        ax.add_patch(Polygon(head, facecolor=EDGE, lw=0, gid=f"head-{i}-{j}", **look))
 
     font = FontProperties(family="DejaVu Sans")  # ships with Matplotlib: the same everywhere
     for v, (op, box) in enumerate(zip(cell.ops, plan.boxes, strict=True)):
         label, kind = describe(op)
         ax.add_patch(
             FancyBboxPatch(
-                (box.left, box.top),
+                (at[0] + box.left, at[1] + box.top),
                 box.width,
                 box.height,
                 boxstyle=f"round,pad=0,rounding_size={CORNER}",
@@ -142,7 +231,9 @@ def _draw(cell: Cell, plan: CellLayout, ax: Axes, title: str | None, unit: float
         )
         text = TextPath((0, 0), label, size=FONT_SIZE, prop=font)
         middle = (text.get_extents().x0 + text.get_extents().x1) / 2
-        move = Affine2D().translate(-middle, -_BASELINE).scale(1, -1).translate(box.x, box.y)
+        move = (
+            Affine2D().translate(-middle, -_BASELINE).scale(1, -1).translate(box.x, box.y) + shift
+        )
         ax.add_patch(PathPatch(move.transform_path(text), color=kind.text, lw=0, zorder=4))
 
 
@@ -160,11 +251,12 @@ def cell_svg(cell: Cell, *, direction: Direction | None = None) -> str:
         f"<title>Cell of {len(cell)} nodes and {len(cell.edges)} edges</title>",
     ]
     for i, j in _faint_first(cell):
-        colour, route = _edge_colour(cell, i, j), plan.routes[i, j]
+        opacity, route = _opacity(cell, i, j), plan.routes[i, j]
         head = _numbers(_head(route[-1], plan.tips[i, j]))
+        faint = "" if opacity == 1 else f' opacity="{opacity}"'
         lines.append(
-            f'<g class="edge"><path d="M{_numbers(route[:1])} C{_numbers(route[1:])}" '
-            f'fill="none" stroke="{colour}"/><polygon points="{head}" fill="{colour}"/></g>'
+            f'<g class="edge"{faint}><path d="M{_numbers(route[:1])} C{_numbers(route[1:])}" '
+            f'fill="none" stroke="{EDGE}"/><polygon points="{head}" fill="{EDGE}"/></g>'
         )
     for op, box in zip(cell.ops, plan.boxes, strict=True):
         label, kind = describe(op)
@@ -180,13 +272,13 @@ def cell_svg(cell: Cell, *, direction: Direction | None = None) -> str:
     return "\n".join([*lines, "</svg>"])
 
 
-def _edge_colour(cell: Cell, i: int, j: int) -> str:
-    return FAINT if any(describe(cell.ops[v])[1].dashed for v in (i, j)) else EDGE
+def _opacity(cell: Cell, i: int, j: int) -> float:
+    return FAINT if any(describe(cell.ops[v])[1].dashed for v in (i, j)) else 1.0
 
 
 def _faint_first(cell: Cell) -> list[tuple[int, int]]:
     """Edges in drawing order: where lines join, the one that carries something is on top."""
-    return sorted(cell.edges, key=lambda edge: _edge_colour(cell, *edge) != FAINT)
+    return sorted(cell.edges, key=lambda edge: _opacity(cell, *edge))
 
 
 def _head(base: Point, tip: Point) -> list[Point]:

@@ -10,17 +10,11 @@ import numpy as np
 from archrep.errors import ConfigError
 from archrep.latent_map import LatentMap, telling_columns
 from archrep.plots.operations import describe
+from archrep.plots.style import CATEGORY_COLOURS, COLOURS, MISSING, SMALL_PRINT, new_axes, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-COLOURS = "viridis"  # perceptually uniform, and readable with any colour deficiency
-CATEGORY_COLOURS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#555555",
-)  # fmt: skip  # Okabe and Ito (2008)
-MISSING = "#dddddd"
-SMALL_PRINT: dict[str, Any] = {"fontsize": 7, "color": "#666666"}
 
 LABELS: dict[str, str] = {
     "edges": "edges",
@@ -57,12 +51,9 @@ def plot_latent_map(
         ShapeError: `values` fits neither the table nor the points.
         ConfigError: There are more categories than a legend can tell apart.
     """
-    from matplotlib.figure import Figure
-
-    if ax is None:
-        ax = Figure(figsize=(5.2, 4.4), layout="constrained").add_subplot()
+    ax = new_axes(ax, (5.2, 4.4))
     _draw(points, values, label, categorical, ax)
-    ax.set_xlabel(points.caption, **SMALL_PRINT)
+    ax.set_xlabel(wrapped(ax, points.caption, SMALL_PRINT["fontsize"]), **SMALL_PRINT)
     return ax
 
 
@@ -87,14 +78,15 @@ def map_figure(
         if name is None:
             _draw(points, None, None, None, ax)
         else:
-            _draw(points, chosen[name], _label(name), None, ax)
+            _draw(points, chosen[name], column_label(name), None, ax)
     if title is not None:
         figure.suptitle(title, fontsize="large")
     figure.supxlabel(points.caption, **SMALL_PRINT)
     return figure
 
 
-def _label(name: str) -> str:
+def column_label(name: str) -> str:
+    """What colour bars call a column of `space_columns`."""
     if name.startswith("count_"):
         return f"operations {describe(name.removeprefix('count_'))[0]!r}"
     return LABELS.get(name, name.replace("_", " "))
@@ -109,7 +101,7 @@ def _draw(
 ) -> None:
     ax.set_aspect("equal", adjustable="datalim")
     ax.set(xticks=[], yticks=[])  # t-SNE has no axes to read off, and rotates freely
-    ax.spines[:].set(color="#cccccc", linewidth=0.6)
+    ax.spines[:].set(visible=True, color="#cccccc", linewidth=0.6)
     extent = ax.get_window_extent()
     area = extent.width * extent.height * (72 / ax.figure.dpi) ** 2
     style: dict[str, Any] = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from archrep.comparison import Curve
 from archrep.errors import ConfigError
-from archrep.plots.latent_map import CATEGORY_COLOURS, SMALL_PRINT
+from archrep.plots.style import CATEGORY_COLOURS, new_axes, small_print
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def plot_curves(
             whose colour it takes.
         ax: Axes to draw into; `None` makes a figure, without pyplot.
     """
-    ax = _axes(ax)
+    ax = new_axes(ax)
     for number, (label, curve) in enumerate(curves.items()):
         colour, dashes = _style(number)
         line = curve.mean if mean else curve.middle
@@ -81,7 +81,7 @@ def plot_ecdf(
         caption: Protocol, table, seeds; in small print.
         ax: Axes to draw into; `None` makes a figure, without pyplot.
     """
-    ax = _axes(ax)
+    ax = new_axes(ax)
     for number, (label, values) in enumerate(regrets.items()):
         colour, dashes = _style(number)
         share = np.arange(1, len(values) + 1) / len(values)
@@ -89,14 +89,6 @@ def plot_ecdf(
     ax.set_ylim(0, 1.02)
     _finish(ax, xlabel, "share of runs", caption)
     return ax
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(5.2, 4.0), layout="constrained").add_subplot()
 
 
 def _label_decades_only(ax: Axes) -> None:
@@ -121,7 +113,4 @@ def _finish(ax: Axes, xlabel: str, ylabel: str, caption: str) -> None:
     ax.grid(True, which="major", linewidth=0.4, alpha=0.5)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(fontsize=8, frameon=False)
-    if caption:
-        ax.annotate(
-            caption, (0.5, 1.02), xycoords="axes fraction", ha="center", va="bottom", **SMALL_PRINT
-        )
+    small_print(ax, caption)

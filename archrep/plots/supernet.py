@@ -11,7 +11,7 @@ from archrep.cells.genotype import Genotype
 from archrep.cells.registry import get_space
 from archrep.errors import CellError, ShapeError
 from archrep.plots.cell import draw_cells
-from archrep.plots.latent_map import CATEGORY_COLOURS, SMALL_PRINT
+from archrep.plots.style import CATEGORY_COLOURS, COLOURS, SMALL_PRINT, new_axes, small_print
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,10 +107,7 @@ def plot_by_epoch(
         ylabel: What is drawn.
         ax: Axes to draw into; `None` makes a figure, without pyplot.
     """
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        ax = Figure(figsize=(5.6, 4.0), layout="constrained").add_subplot()
+    ax = new_axes(ax, (5.6, 4.0))
     for number, (label, line) in enumerate(lines.items()):
         values, colour = np.array(line, float), CATEGORY_COLOURS[number % len(CATEGORY_COLOURS)]
         epochs = np.arange(1, len(values) + 1)
@@ -125,4 +122,49 @@ def plot_by_epoch(
     ax.set_ylabel(ylabel)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def plot_ranks(
+    score: np.ndarray,
+    accuracy: np.ndarray,
+    *,
+    label: str,
+    tau: float | None = None,
+    caption: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Rank by a score against rank by recorded accuracy, how many cells lie where.
+
+    Args:
+        score: Of every cell, `[N]`; large is good.
+        accuracy: Recorded, `[N]`; cells without (NaN) are left out.
+        label: What the score is.
+        tau: Kendall's, for the small print.
+        caption: Supernet, table, data set and seed.
+        ax: Axes to draw into; `None` makes a figure, without pyplot.
+
+    Raises:
+        ShapeError: They are not as many.
+    """
+    from matplotlib.colors import LogNorm
+
+    if score.shape != accuracy.shape or score.ndim != 1:
+        raise ShapeError(
+            f"`score` and `accuracy` must be [N]. Got {score.shape} and {accuracy.shape}."
+        )
+    ax = new_axes(ax, (4.8, 4.0))
+    known = np.isfinite(accuracy)
+    ranks = [np.argsort(np.argsort(-values[known], kind="stable")) for values in (accuracy, score)]
+    bins = ax.hist2d(
+        ranks[0] + 1, ranks[1] + 1, bins=60, cmap=COLOURS, cmin=1, norm=LogNorm(), rasterized=True
+    )[3]
+    bar = ax.figure.colorbar(bins, ax=ax, label="cells", shrink=0.9, pad=0.02)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    ax.invert_xaxis()
+    ax.invert_yaxis()
+    ax.set_xlabel("rank by recorded accuracy, 1 is the best")
+    ax.set_ylabel(f"rank by {label}")
+    words = [caption] if tau is None else [caption, f"Kendall's tau {tau:.3f}"]
+    small_print(ax, ", ".join(word for word in words if word))
     return ax

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 
 import networkx
 import numpy as np
 import pytest
 
+from archrep import latent_map as latent_map_module
 from archrep.cells import SPACES
 from archrep.errors import ConfigError, RunError, ShapeError
-from archrep.latent_map import LatentMap, latent_map, space_columns, telling_columns
+from archrep.latent_map import (
+    LatentMap,
+    cached_map,
+    latent_map,
+    space_columns,
+    telling_columns,
+)
 from archrep.plots.latent_map import map_figure, plot_latent_map
 
 RNG = np.random.default_rng(0)
@@ -27,6 +35,84 @@ def texts(figure) -> str:
     for ax in figure.axes:
         parts += [ax.get_xlabel(), ax.get_ylabel(), ax.get_title()]
     return "\n".join(parts)
+
+
+class TestTheOthers:
+    @pytest.mark.parametrize("method", ["tsne", "pca"])
+    def test_fitted_cells_stay_where_they_are(self, method):
+        some = latent_map(BLOBS, method=method, max_points=30)
+        whole = latent_map(BLOBS, method=method, max_points=30, everything=True)
+        assert whole.rows.tolist() == list(range(90))
+        np.testing.assert_allclose(whole.xy[some.rows], some.xy, rtol=1e-5)
+        assert (whole.placed, whole.total) == (60, 90)
+        assert "30 of 90 cells, 60 placed beside their nearest" in whole.caption
+
+    def test_others_are_placed_within_their_cluster_and_equals_on_their_equal(self):
+        table = np.concatenate([BLOBS, BLOBS])
+        points = latent_map(table, max_points=60, everything=True)
+        clusters = [points.xy[np.arange(180) % 3 == k] for k in range(3)]
+        for k, own in enumerate(clusters):
+            middle = [np.linalg.norm(own - other.mean(0), axis=1) for other in clusters]
+            assert (np.argmin(middle, 0) == k).all()
+        drawn = latent_map(table, max_points=60).rows
+        fitted = np.isin(np.arange(180), drawn)
+        alone = [row for row in drawn if not fitted[(row + 90) % 180]]
+        equals = [(row + 90) % 180 for row in alone]
+        np.testing.assert_allclose(points.xy[equals], points.xy[alone], rtol=1e-4, atol=1e-4)
+
+    def test_maps_of_two_seeds_look_alike(self):
+        first, second = (latent_map(BLOBS, max_points=80, seed=s) for s in (0, 1))
+        both, one, two = np.intersect1d(first.rows, second.rows, return_indices=True)
+        assert len(both) > 60
+        for k in range(2):
+            assert np.corrcoef(first.xy[one, k], second.xy[two, k])[0, 1] > 0.9
+
+    def test_many_points_are_mapped_by_a_grid(self, monkeypatch):
+        monkeypatch.setattr(latent_map_module, "_TREE_POINTS", 50)
+        xy = latent_map(BLOBS).xy
+        distance = np.linalg.norm(xy[:, None] - xy, axis=-1)
+        np.fill_diagonal(distance, np.inf)
+        assert (distance.argmin(1) % 3 == np.arange(90) % 3).all()
+
+    def test_umap_is_asked_for_by_name(self):
+        if importlib.util.find_spec("umap") is None:
+            with pytest.raises(ConfigError, match="pip install 'archrep.umap.'"):
+                latent_map(BLOBS, method="umap")
+        else:
+            points = latent_map(BLOBS, method="umap")
+            assert (points.xy.shape, "UMAP, neighbours 29.7" in points.caption) == ((90, 2), True)
+
+
+class TestKept:
+    def test_a_map_is_computed_once_for_what_it_is_of(self, tmp_path, monkeypatch):
+        asked = {"method": "pca", "folder": tmp_path, "max_points": 50}
+        first = cached_map(BLOBS, **asked)
+        computed = []
+        monkeypatch.setattr(
+            latent_map_module,
+            "latent_map",
+            lambda *args, **kwargs: computed.append(kwargs) or latent_map(*args, **kwargs),
+        )
+        again = cached_map(BLOBS, **asked)
+        assert not computed
+        np.testing.assert_array_equal(first.xy, again.xy)
+        assert again.caption == first.caption
+        for change in ({"seed": 1}, {"max_points": 60}, {"everything": True}, {"method": "tsne"}):
+            cached_map(BLOBS, **asked | change)
+        cached_map(BLOBS + 1e-6, **asked)
+        assert len(computed) == 5
+
+    def test_a_cut_off_file_is_computed_anew(self, tmp_path):
+        first = cached_map(BLOBS, method="pca", folder=tmp_path)
+        (file,) = tmp_path.glob("*.npz")
+        file.write_bytes(file.read_bytes()[:100])
+        np.testing.assert_array_equal(cached_map(BLOBS, method="pca", folder=tmp_path).xy, first.xy)
+        assert len(LatentMap.load(file)) == 90
+
+    def test_the_folder_is_that_of_the_environment(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("ARCHREP_MAPS", str(tmp_path / "maps"))
+        cached_map(BLOBS, method="pca")
+        assert len(list((tmp_path / "maps").iterdir())) == 1
 
 
 class TestComputing:
@@ -113,9 +199,9 @@ class TestComputing:
 
     def test_all_impossible_options_are_reported_at_once(self):
         with pytest.raises(ConfigError) as error:
-            latent_map(BLOBS, method="umap", max_points=1, perplexity=0.0)
+            latent_map(BLOBS, method="mds", max_points=1, perplexity=0.0)
         text = str(error.value)
-        assert "`method` must be one of tsne, pca. Got 'umap'." in text
+        assert "`method` must be one of tsne, pca, umap. Got 'mds'." in text
         assert "`max_points` must be at least 4. Got 1." in text
         assert "`perplexity` must be at least 1. Got 0.0." in text
 

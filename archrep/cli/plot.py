@@ -1,0 +1,586 @@
+"""`archrep plot`: every picture of a run, from what the run left on disk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import tyro
+
+from archrep.cli.options import parse_options
+from archrep.cli.progress import Display
+from archrep.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from archrep.cells.cell import Cell
+    from archrep.embeddings import EmbeddingTable
+    from archrep.tables.base import Table
+
+USAGE = """usage: archrep plot [map | distances | prediction | neighbours | interpolation |
+                     regret | ecdf | ranks | epochs] ... --out FILE
+
+  map RUN               the latent space on a plane, coloured by any column (Figure 4)
+  distances RUN         latent distance by edit distance along a random walk (Figure 3)
+  prediction RUN        accuracies predicted from embeddings against recorded ones (Figure 2)
+  neighbours RUN        walks to the nearest cell, drawn (Figures 5, 11, 12 and 13)
+  interpolation RUN     cells decoded along the line between two
+  regret SEARCH...      regret along queries or seconds, bands over seeds (Figure 6)
+  ecdf SEARCH...        how the regret of all runs is distributed at the end
+  ranks SUPERNET        rank by a supernet's score against rank in the table
+  epochs SUPERNET...    skip connections, or another figure, by epoch
+
+Figures are those of arch2vec (Yan et al., 2020). FILE ends in .png, .svg or .pdf; `--dark` draws on
+a dark page. `archrep plot WORD --help` explains one of them.
+example: archrep plot map runs/nasbench201 --table nasbench201 --areas --out map.png"""
+
+Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What every picture has."""
+
+    out: Path
+    """File to write: .png, .svg or .pdf."""
+    dark: bool = False
+    """Draw on a dark page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOptions(Picture):
+    """Draw the latent space on a plane: t-SNE, PCA or UMAP, coloured by any column.
+
+    Maps are kept by what they are of, so another colour is instant. The picture says how it was
+    made.
+    """
+
+    run: Run
+    """Run directory of `archrep pretrain`, or an embeddings file."""
+    colour: Annotated[str | None, tyro.conf.arg(aliases=["--color"])] = None
+    """Column: edges, depth, count_..., params, or one of the table's metrics; by default test
+    accuracy with a table, else depth."""
+    table: str | None = None
+    """Benchmark table of the same space."""
+    dataset: str | None = None
+    """Of the table; by default its own."""
+    areas: bool = False
+    """Means over small squares, as in Figure 4, in place of points."""
+    visits: Path | None = None
+    """Finished search whose queries are laid over the map, which then holds every cell."""
+    seed_of_search: int | None = None
+    """Which of its runs; by default the first."""
+    method: Literal["tsne", "pca", "umap"] = "tsne"
+    """How the plane is found; umap needs the extra of that name."""
+    max_points: int = 10_000
+    """Cells that are fitted; larger spaces are thinned at random."""
+    everything: bool = False
+    """Place the other cells as well, beside their nearest."""
+    perplexity: float = 30.0
+    """About how many neighbours a point keeps near."""
+    seed: int = 0
+    """Of the choice of cells and of the method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistancesOptions(Picture):
+    """Draw latent distances of cells by their edit distance, along a random walk."""
+
+    run: Run
+    """Run directory of `archrep pretrain`, or a space whose encoder comes with the package."""
+    steps: int = 1_000
+    """Of the walk."""
+    seed: int = 0
+    """Of the walk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionOptions(Picture):
+    """Fit a Gaussian process to some embeddings and draw what it predicts of all others."""
+
+    run: Run
+    """Run directory of `archrep pretrain`, or an embeddings file."""
+    table: str
+    """Benchmark table of the same space."""
+    metric: str = "test_accuracy"
+    """What is predicted."""
+    dataset: str | None = None
+    """Of the table; by default its own."""
+    labels: int = 250
+    """Cells whose figure the process sees."""
+    least: float = 0.8
+    """Only cells above this are drawn and counted, as in the paper; 0 for all."""
+    seed: int = 0
+    """Chooses the cells with labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighboursOptions(Picture):
+    """Draw walks that always go on to the nearest cell not visited yet.
+
+    Numbers between cells say how many edits apart they are.
+    """
+
+    run: Run
+    """Run directory of `archrep pretrain`, or an embeddings file."""
+    cell: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Where a walk begins, in the space's notation or by index; repeat it for more walks."""
+    walks: int = 1
+    """Walks from cells at random, where none is named."""
+    steps: int = 15
+    """Of each walk."""
+    seed: int = 0
+    """Chooses the cells at random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterpolationOptions(Picture):
+    """Draw the cells that are decoded from points on the line between two embeddings."""
+
+    run: Run
+    """Run directory of preset archrep, or a space whose encoder comes with the package."""
+    first: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
+    """Cell, in the space's notation or by index."""
+    second: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
+    """Cell likewise."""
+    points: int = 9
+    """Both ends included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegretOptions(Picture):
+    """Draw regret along a budget: medians of all runs, and bands between their quartiles."""
+
+    searches: Folders
+    """Finished run directories of `archrep search`."""
+    along: Literal["queries", "seconds"] = "queries"
+    """The budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EcdfOptions(Picture):
+    """Draw the share of runs whose final regret is at most so large."""
+
+    searches: Folders
+    """Finished run directories of `archrep search`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RanksOptions(Picture):
+    """Draw how a score of a supernet ranks all cells, against the table."""
+
+    supernet: Run
+    """Finished run directory of `archrep supernet nasbench201`."""
+    score: str | None = None
+    """Name of the score; by default the first."""
+    table: str = "nasbench201"
+    """Benchmark table of NAS-Bench-201's cells."""
+    dataset: str | None = None
+    """Of the table; by default its own."""
+    seed: int | None = None
+    """Of the supernet; by default the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochsOptions(Picture):
+    """Draw a figure of supernets by epoch: the mean of their seeds, least and most of them."""
+
+    supernets: Folders
+    """Run directories of `archrep supernet`, unfinished ones too."""
+    figure: str = "skips"
+    """Name in metrics.jsonl, such as skips, loss or operation_angle."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; see `USAGE`."""
+    word = argv[0] if argv else "--help"
+    if word in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if word not in PICTURES:
+        raise UnknownNameError(f"`archrep plot` knows {', '.join(PICTURES)}. Got {word!r}.")
+    options_of, draw, example = PICTURES[word]
+    options = parse_options(
+        options_of, f"plot {word}", argv[1:], f"example: archrep plot {example}"
+    )
+    from archrep.plots.style import check_file, house_style, save_figure
+
+    check_file(options.out)
+    with house_style(options.dark):
+        figure = draw(options).get_figure(root=True)
+        assert figure is not None
+        save_figure(figure, options.out)
+    print(f"Drawn: {options.out}", file=sys.stderr)
+    return 0
+
+
+# The latent space ---------------------------------------------------------------------------------
+
+
+def draw_map(options: MapOptions) -> Axes:
+    """`archrep plot map`."""
+    from archrep.latent_map import area_means, cached_map
+    from archrep.plots.latent import plot_areas, plot_visits
+    from archrep.plots.latent_map import plot_latent_map
+    from archrep.plots.style import wrapped
+
+    embeddings, about = open_embeddings(options.run)
+    table = None if options.table is None else open_table_of(options.table, embeddings)
+    values, label = column(embeddings, table, options.colour, options.dataset)
+    if label.endswith("%"):
+        values = 100 * values
+    with Display() as display:
+        points = cached_map(
+            embeddings.embeddings,
+            method=options.method,
+            max_points=options.max_points,
+            perplexity=options.perplexity,
+            seed=options.seed,
+            everything=options.everything or options.visits is not None,
+            report=lambda what, done, of: display.show(what, done, of, f"{done:,}/{of:,}"),
+        )
+    if options.areas and options.visits is not None:
+        raise ConfigError("`--areas` and `--visits` are two pictures. Pass one of them.")
+    if options.areas:
+        ax = plot_areas(area_means(points, values), label=label, caption=points.caption)
+    else:
+        ax = plot_latent_map(points, values, label=label)
+    if options.visits is not None:
+        rows, words = visited(options.visits, embeddings, options.seed_of_search)
+        plot_visits(points, rows, label=f"{about}; {words}", ax=ax)
+    else:
+        ax.set_title(wrapped(ax, about, 9), fontsize=9)
+    return ax
+
+
+def draw_distances(options: DistancesOptions) -> Axes:
+    """`archrep plot distances`."""
+    from archrep.embeddings import load_encoder
+    from archrep.plots.latent import plot_distances
+    from archrep.walks import distances_along_walk
+
+    encoder = load_encoder(options.run)
+    distances = distances_along_walk(
+        encoder.embed, encoder.space, steps=options.steps, seed=options.seed
+    )
+    caption = (
+        f"{encoder.space.title}, preset {encoder.config.preset}, seed {encoder.config.seed}; walk "
+        f"of {options.steps:,} steps, seed {options.seed}, pairs 1 to 8 steps apart"
+    )
+    return plot_distances(distances, caption=caption)
+
+
+def draw_prediction(options: PredictionOptions) -> Axes:
+    """`archrep plot prediction`."""
+    from archrep.plots.latent import plot_prediction
+    from archrep.predictors.rest import predict_rest
+
+    embeddings, about = open_embeddings(options.run)
+    table = open_table_of(options.table, embeddings)
+    values, label = column(embeddings, table, options.metric, options.dataset)
+    rest, predicted = predict_rest(
+        embeddings.embeddings, values, labels=options.labels, seed=options.seed
+    )
+    shown = values[rest] > options.least
+    if shown.sum() < 2:
+        raise ConfigError(
+            f"`--least` must leave two cells at least. Got {options.least}, and the largest "
+            f"{options.metric} is {np.nanmax(values):.4g}."
+        )
+    above = f" above {100 * options.least:g} %" if options.least else ""
+    caption = (
+        f"{about}; {table.info.title}; Gaussian process, {options.labels} labels, seed "
+        f"{options.seed}; cells{above}"
+    )
+    return plot_prediction(
+        values[rest][shown], predicted[shown], label=label.removesuffix(", %"), caption=caption
+    )
+
+
+def draw_neighbours(options: NeighboursOptions) -> Axes:
+    """`archrep plot neighbours`."""
+    from archrep.plots.cell import plot_walk
+    from archrep.seeding import numpy_stream
+    from archrep.walks import edits_between, nearest_walk
+
+    embeddings, about = open_embeddings(options.run)
+    if options.cell:
+        starts = [row_of(embeddings, text) for text in options.cell]
+    else:
+        if not 1 <= options.walks <= len(embeddings):
+            raise ConfigError(f"`--walks` must be at least 1. Got {options.walks}.")
+        drawn = numpy_stream(options.seed, "plot/walks").permutation(len(embeddings))
+        starts = drawn[: options.walks].tolist()
+    cells: list[Cell] = []
+    edits, titles, means = [], [], []
+    for start in starts:
+        rows = nearest_walk(embeddings.embeddings, start, options.steps)
+        walk = [embeddings.cells[row] for row in rows.tolist()]
+        apart = edits_between(walk)
+        means.append(float(np.mean(apart)))
+        # A walk fills whole rows of its own; no number leads from one walk to the next.
+        edits += [*([0] if cells else []), *apart]
+        cells += walk
+        titles += [str(embeddings.cell_ids[row]) for row in rows.tolist()]
+    ax = plot_walk(cells, edits, titles=titles, columns=min(8, options.steps + 1))
+    walks = "walk" if len(starts) == 1 else "walks"
+    ax.set_title(
+        f"{about}; {len(starts)} {walks} of {options.steps} steps, {np.mean(means):.2f} edits a "
+        "step",
+        fontsize=9,
+    )
+    return ax
+
+
+def draw_interpolation(options: InterpolationOptions) -> Axes:
+    """`archrep plot interpolation`."""
+    from archrep.embeddings import load_encoder
+    from archrep.plots.cell import plot_walk
+    from archrep.walks import edits_between, interpolate
+
+    encoder = load_encoder(options.run)
+    first, second = (
+        encoder.space.validate(encoder.space.parse(text))
+        for text in (options.first, options.second)
+    )
+    along = interpolate(encoder, first, second, options.points)
+    shown = [(k, cell) for k, cell in enumerate(along) if cell is not None]
+    cells = [cell for _, cell in shown]
+    titles = [f"{100 * k / (options.points - 1):.0f} %" for k, _ in shown]
+    ax = plot_walk(cells, edits_between(cells), titles=titles, columns=min(9, len(cells)))
+    lost = len(along) - len(cells)
+    none = f"; {lost} points decode to no legal cell" if lost else ""
+    ax.set_title(
+        f"{encoder.space.title}, preset {encoder.config.preset}, seed {encoder.config.seed}{none}",
+        fontsize=9,
+    )
+    return ax
+
+
+# Searches and supernets ---------------------------------------------------------------------------
+
+
+def draw_regret(options: RegretOptions) -> Axes:
+    """`archrep plot regret`."""
+    return draw_searches(options.searches, options.along)
+
+
+def draw_ecdf(options: EcdfOptions) -> Axes:
+    """`archrep plot ecdf`."""
+    return draw_searches(options.searches, "end")
+
+
+def draw_searches(folders: tuple[Path, ...], along: Literal["queries", "seconds", "end"]) -> Axes:
+    """Finished searches along a budget or at its end."""
+    from archrep.cli.report_searches import plot_searches, searches_caption
+    from archrep.comparison import load_finished, same_question
+    from archrep.plots.style import small_print
+
+    searches = [load_finished(folder) for folder in some(folders)]
+    for problem in same_question(searches):
+        print(f"note: these do not compare; they differ in {problem}.", file=sys.stderr)
+    ax = plot_searches(searches, along)
+    small_print(ax, searches_caption(searches))
+    return ax
+
+
+def draw_ranks(options: RanksOptions) -> Axes:
+    """`archrep plot ranks`."""
+    from archrep.files import read_arrays
+    from archrep.plots.supernet import plot_ranks
+    from archrep.searchers.ranking import kendall
+    from archrep.tables.registry import open_recorded
+
+    summary = supernet_summary(options.supernet)
+    scores = read_arrays(options.supernet / "scores.npz", "the scores of a supernet")
+    if summary["space"] != "nasbench201" or not scores:
+        raise ConfigError(
+            f"{options.supernet} ranks no table: pass a run of `archrep supernet nasbench201`."
+        )
+    name = options.score or next(iter(scores))
+    if name not in scores:
+        raise UnknownNameError(f"`--score` must be one of {', '.join(scores)}. Got {name!r}.")
+    seeds = summary["seeds"]
+    seed = seeds[0] if options.seed is None else options.seed
+    if seed not in seeds:
+        raise ConfigError(f"`--seed` must be one of {', '.join(map(str, seeds))}. Got {seed}.")
+    table = open_recorded(options.table)
+    if table.space.name != "nasbench201":
+        raise ConfigError(f"`--table` must be of NAS-Bench-201. {table.info.title} is not.")
+    dataset = options.dataset or table.info.dataset
+    accuracy = np.asarray(table.column("test_accuracy", dataset=dataset), float)
+    own = scores[name][seeds.index(seed)].astype(float)
+    caption = f"{summary['objective']}, {summary['images']}, seed {seed}; {table.info.title}, "
+    return plot_ranks(
+        own,
+        accuracy,
+        label=name.replace("_", " "),
+        tau=kendall(own, accuracy),
+        caption=caption + str(dataset),
+    )
+
+
+def draw_epochs(options: EpochsOptions) -> Axes:
+    """`archrep plot epochs`."""
+    from archrep.cli.lines import read_lines
+    from archrep.plots.supernet import plot_by_epoch
+
+    lines = {}
+    for folder in some(options.supernets):
+        history = read_lines(folder / "metrics.jsonl", "the figures of a supernet by epoch")
+        known = {name for figures in history for name in figures}
+        curve = [figures[options.figure] for figures in history if options.figure in figures]
+        if not curve or isinstance(curve[0][0], str):
+            raise UnknownNameError(
+                f"`--figure` must be a number in {folder / 'metrics.jsonl'}: "
+                f"{', '.join(sorted(known - {'cell'}))}. Got {options.figure!r}."
+            )
+        same = [other for other in options.supernets if other.name == folder.name]
+        lines[folder.name if len(same) == 1 else str(folder)] = curve
+    return plot_by_epoch(lines, ylabel=options.figure.replace("_", " "))
+
+
+# What commands read -------------------------------------------------------------------------------
+
+
+def open_embeddings(run: Path) -> tuple[EmbeddingTable, str]:
+    """Embeddings of a run directory or of a file, and what they are in words."""
+    from archrep.cells.registry import get_space
+    from archrep.explorer.content import load_run
+
+    embeddings, name = load_run(run)
+    return embeddings, f"{get_space(embeddings.space).title}, {name}"
+
+
+def open_table_of(name: str, embeddings: EmbeddingTable) -> Table:
+    """A benchmark table of the space of the embeddings."""
+    from archrep.cells.registry import get_space
+    from archrep.errors import TableError
+    from archrep.tables.registry import open_recorded
+
+    table, space = open_recorded(name), get_space(embeddings.space)
+    if table.space.name != space.name or space.size is None:
+        raise TableError(
+            f"{table.info.title} is a table of {table.space.title}, and the run of {space.title}: "
+            "its cells cannot be looked up there."
+        )
+    return table
+
+
+def column(
+    embeddings: EmbeddingTable, table: Table | None, name: str | None, dataset: str | None
+) -> tuple[np.ndarray, str]:
+    """A column of the cells, `[N]`, and its label with the unit; accuracies in percent."""
+    from archrep.cells.registry import get_space
+    from archrep.latent_map import space_columns
+    from archrep.plots.latent_map import column_label
+
+    name = name or ("depth" if table is None else "test_accuracy")
+    known = space_columns(embeddings.space, embeddings.cells)
+    if method := getattr(get_space(embeddings.space), "params", None):
+        known["params"] = method(embeddings.cells)
+    if name in known:
+        return known[name], column_label(name)
+    metrics = () if table is None else table.metrics
+    if table is None or name not in metrics:
+        more = "" if table is not None else "; with `--table`, its metrics as well"
+        raise UnknownNameError(
+            f"The column must be one of {', '.join([*metrics, *known])}{more}. Got {name!r}."
+        )
+    values = np.asarray(table.column(name, dataset=dataset), float)[embeddings.cell_ids]
+    words = name.replace("_", " ")
+    where = dataset or table.info.dataset
+    if where:
+        words += f" on {where}"
+    if name.endswith("accuracy"):
+        return values, f"{words}, %"
+    return values, words
+
+
+def visited(search: Path, embeddings: EmbeddingTable, seed: int | None) -> tuple[np.ndarray, str]:
+    """Rows of the embeddings that one run of a search queried, in order, and a label."""
+    from archrep.comparison import load_finished
+    from archrep.explorer.searches import load_trajectories
+
+    order = np.argsort(embeddings.cell_ids, kind="stable")
+    ids = embeddings.cell_ids[order]
+    runs = len(load_finished(search).traces.runs)
+    found = load_trajectories(search, embeddings.space, ids, None, runs)
+    seeds = found.seeds.tolist()
+    chosen = seeds[0] if seed is None else seed
+    if chosen not in seeds:
+        raise ConfigError(
+            f"`--seed-of-search` must be from {seeds[0]} to {seeds[-1]}. Got {chosen}."
+        )
+    k = seeds.index(chosen)
+    rows = found.rows[found.starts[k] : found.starts[k + 1]]
+    return order[rows[rows >= 0]], f"{found.label}, seed {chosen}"
+
+
+def row_of(embeddings: EmbeddingTable, text: str) -> int:
+    """Row of a cell by its notation or official index."""
+    from archrep.cells.registry import get_space
+    from archrep.errors import CellError
+
+    space = get_space(embeddings.space)
+    if space.size is None:
+        if text.isdecimal() and int(text) < len(embeddings):
+            return int(text)
+        raise CellError(
+            f"`--cell` must be a row from 0 to {len(embeddings) - 1}, as {space.title} has no "
+            f"official indices. Got {text!r}."
+        )
+    index = space.index(space.parse(text))
+    rows = np.flatnonzero(embeddings.cell_ids == index)
+    if not len(rows):
+        raise CellError(f"Cell {index} is not among the {len(embeddings):,} that are embedded.")
+    return int(rows[0])
+
+
+def supernet_summary(folder: Path) -> dict[str, Any]:
+    """Summary of a finished supernet run."""
+    from archrep.errors import RunError
+    from archrep.files import read_json
+
+    summary = read_json(folder / "summary.json", "the summary of a finished supernet")
+    if not isinstance(summary, dict) or "objective" not in summary:
+        raise RunError(f"Expected a finished run of `archrep supernet` in {folder}.")
+    return summary
+
+
+def some(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The folders, of which there must be one."""
+    if not folders:
+        raise ConfigError("Name one run directory at least.")
+    return folders
+
+
+PICTURES: dict[str, tuple[type[Picture], Callable[..., Axes], str]] = {
+    "map": (MapOptions, draw_map, "map runs/nasbench201 --colour conv_3x3 --out map.png"),
+    "distances": (DistancesOptions, draw_distances, "distances nasbench101 --out distances.svg"),
+    "prediction": (
+        PredictionOptions,
+        draw_prediction,
+        "prediction runs/nasbench201 --table nasbench201 --out prediction.png",
+    ),
+    "neighbours": (
+        NeighboursOptions,
+        draw_neighbours,
+        "neighbours runs/nasbench201 --cell 6111 --out neighbours.svg",
+    ),
+    "interpolation": (
+        InterpolationOptions,
+        draw_interpolation,
+        "interpolation nasbench201 6111 9930 --out interpolation.svg",
+    ),
+    "regret": (RegretOptions, draw_regret, "regret runs/random runs/evolution --out regret.pdf"),
+    "ecdf": (EcdfOptions, draw_ecdf, "ecdf runs/random runs/evolution --out ecdf.pdf"),
+    "ranks": (RanksOptions, draw_ranks, "ranks runs/rlnas --score angle --out ranks.png"),
+    "epochs": (EpochsOptions, draw_epochs, "epochs runs/darts runs/unreal --out skips.svg"),
+}

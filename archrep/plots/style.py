@@ -1,0 +1,120 @@
+"""The look of all pictures: colours that colour-blind readers tell apart, light and dark pages."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archrep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = "viridis"  # perceptually uniform, and readable with any colour deficiency
+CATEGORY_COLOURS = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#777777",
+)  # fmt: skip  # Okabe and Ito (2008)
+MISSING = "#bbbbbb"
+GREY = "#777777"
+"""Lines and small print: as far from white as from a dark page."""
+SMALL_PRINT: dict[str, Any] = {"fontsize": 7, "color": GREY}
+FILES = (".png", ".svg", ".pdf")
+"""Kinds of picture files: one of pixels, two of lines."""
+
+_PAGES = {False: ("white", "#111111"), True: ("#16181d", "#e6e6e6")}
+
+
+@contextmanager
+def house_style(dark: bool = False) -> Iterator[None]:
+    """Matplotlib settings of every picture that is made and saved within the block.
+
+    Vector files hold text as text, no date, and the same names each time.
+
+    Args:
+        dark: Light lines and text on a dark page.
+    """
+    import matplotlib
+
+    page, ink = _PAGES[dark]
+    inked = ("text.color", "axes.labelcolor", "axes.edgecolor")
+    settings: Any = dict.fromkeys(inked, ink)
+    settings |= {f"{axis}tick.color": ink for axis in "xy"}
+    settings |= {f"{name}.facecolor": page for name in ("figure", "axes", "savefig")}
+    settings |= {
+        "grid.color": GREY,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "archrep",
+        "pdf.fonttype": 42,
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def check_file(path: Path, option: str = "--out") -> None:
+    """Refuse a file that no picture can be written to, before anything is computed.
+
+    Raises:
+        ConfigError: It is of another kind than `FILES`, or a folder.
+    """
+    if path.suffix.lower() not in FILES:
+        raise ConfigError(f"`{option}` takes a .png, .svg or .pdf file. Got {str(path)!r}.")
+    if path.is_dir():
+        raise ConfigError(f"`{option}` must be a file. {path} is a folder.")
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 200) -> None:
+    """Write a picture, aside first and then renamed; the same picture gives the same bytes.
+
+    Raises:
+        ConfigError: The kind of file is none of `FILES`.
+        RunError: It cannot be written.
+    """
+    from archrep.files import make_folder, write_atomically
+
+    check_file(path)
+    kind = path.suffix.lower()[1:]
+    undated: dict[str, Any] = {
+        "png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None},
+    }[kind]  # fmt: skip
+    make_folder(path.parent)
+    write_atomically(
+        path, lambda aside: figure.savefig(aside, dpi=dpi, format=kind, metadata=undated)
+    )
+
+
+def new_axes(ax: Axes | None, size: tuple[float, float] = (5.2, 4.0)) -> Axes:
+    """The axes that were given, or those of a new figure, made without pyplot."""
+    if ax is not None:
+        return ax
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained").add_subplot()
+
+
+def small_print(ax: Axes, text: str) -> None:
+    """What a reader must know, above the axes, in lines that fit them."""
+    if text:
+        text = wrapped(ax, text, SMALL_PRINT["fontsize"])
+        ax.annotate(
+            text, (0.5, 1.02), xycoords="axes fraction", ha="center", va="bottom", **SMALL_PRINT
+        )
+
+
+def wrapped(ax: Axes, text: str, size: float) -> str:
+    """Text in lines about as wide as the axes.
+
+    Args:
+        ax: Where it stands.
+        text: In one line.
+        size: Of its letters in points.
+    """
+    points = ax.get_window_extent().width * 72 / ax.figure.dpi
+    return textwrap.fill(text, max(20, int(points / (0.55 * size))))

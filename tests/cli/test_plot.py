@@ -1,0 +1,194 @@
+"""`archrep plot` and `archrep draw`: pictures of what runs left, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from archrep.cells import get_space
+from archrep.cells.genotype import Genotype
+from archrep.cli.main import main
+from archrep.embeddings import EmbeddingTable, load_encoder
+from archrep.search import SearchConfig, search
+from archrep.searchers.config import SupernetConfig
+from archrep.searchers.run import train_supernet
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An embeddings file of NAS-Bench-201, two searches and a supernet, by name."""
+    made = tmp_path_factory.mktemp("runs")
+    encoder = load_encoder("nasbench201")
+    cells = encoder.space.enumerate()
+    EmbeddingTable(encoder.embed(cells), cells, "nasbench201").save(made / "cells.safetensors")
+    for strategy in ("random", "local-search"):
+        config = SearchConfig(table="digits", strategy=strategy, queries=20, runs=4)
+        search(config, out=made / strategy, workers=1)
+    for name, searcher in (("supernet", "single-path"), ("darts", "darts")):
+        config = SupernetConfig(
+            channels=2, cells=1, batch_size=16, epochs=2, runs=2, images=64, searcher=searcher
+        )
+        train_supernet(config, out=made / name)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def maps(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARCHREP_MAPS", str(tmp_path / "maps"))
+
+
+def run(folder, words, out):
+    return main(["plot", *[str(w).replace("@", f"{folder}/") for w in words], "--out", str(out)])
+
+
+FAST = ["--max-points", "300", "--method", "pca"]
+EVERY = {
+    "map by structure": ["map", "@cells.safetensors", *FAST, "--colour", "conv_3x3"],
+    "map by accuracy": ["map", "@cells.safetensors", *FAST, "--table", "digits"],
+    "areas": ["map", "@cells.safetensors", *FAST, "--table", "digits", "--areas"],
+    "visits": ["map", "@cells.safetensors", *FAST, "--visits", "@random", "--seed-of-search", "2"],
+    "distances": ["distances", "nasbench201", "--steps", "30"],
+    "prediction": ["prediction", "@cells.safetensors", "--table", "digits", "--labels", "30",
+                   "--least", "0.3"],
+    "neighbours": ["neighbours", "@cells.safetensors", "--cell", "6111", "--cell", "3",
+                   "--steps", "4"],
+    "walks": ["neighbours", "@cells.safetensors", "--walks", "2", "--steps", "3"],
+    "interpolation": ["interpolation", "nasbench201", "6111", "9930", "--points", "4"],
+    "regret": ["regret", "@random", "@local-search"],
+    "seconds": ["regret", "@random", "@local-search", "--along", "seconds"],
+    "ecdf": ["ecdf", "@random", "@local-search"],
+    "ranks": ["ranks", "@supernet", "--table", "digits", "--seed", "1"],
+    "epochs": ["epochs", "@darts"],
+    "another figure": ["epochs", "@darts", "@supernet", "--figure", "loss"],
+}  # fmt: skip
+SAID = {
+    "map by structure": ["PCA, seed 0, 300 of 15,625 cells", "3x3 convolutions"],
+    "map by accuracy": ["test accuracy on digits, %"],
+    "areas": ["test accuracy on digits, %", "300 of 15,625 cells"],
+    "visits": ["first query", "random", "seed 2"],
+    "distances": ["walk of 30 steps", "edit distance"],
+    "prediction": ["RMSE", "30 labels"],
+    "neighbours": ["2 walks of 4 steps", "6111", "edits a"],
+    "walks": ["2 walks of 3 steps"],
+    "interpolation": ["preset archrep", "33 %"],
+    "regret": ["random", "local-search", "protocol mean"],
+    "seconds": ["simulated seconds"],
+    "ecdf": ["share of runs"],
+    "ranks": ["rank by angle", "Kendall's tau"],
+    "epochs": ["skips", "darts"],
+    "another figure": ["loss", "supernet"],
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_picture_is_drawn_and_says_what_it_is_of(name, folder, tmp_path):
+    assert run(folder, EVERY[name], tmp_path / "a.svg") == 0
+    tree = ElementTree.parse(tmp_path / "a.svg")
+    text = " ".join(" ".join(t for t in tree.getroot().itertext() if t.strip()).split())
+    for words in SAID[name]:
+        assert words in text
+
+
+def test_a_second_colour_needs_no_second_map(folder, tmp_path, monkeypatch):
+    words = ["map", "@cells.safetensors", "--max-points", "60"]
+    assert run(folder, words, tmp_path / "a.png") == 0
+    monkeypatch.setattr("archrep.latent_map._tsne", None)
+    assert run(folder, [*words, "--color", "pool_skip", "--dark"], tmp_path / "b.png") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["globe"], "knows map, distances"),
+        (["map", "@nothing"], "cannot be read"),
+        (["map", "@random"], "holds no embeddings.safetensors"),
+        (["map", "@cells.safetensors", "--colour", "beauty"], "must be one of edges, nodes"),
+        (["map", "@cells.safetensors", "--table", "digits", "--colour", "x"], "valid_accuracy"),
+        (["map", "@cells.safetensors", "--table", "nothing"], "nothing"),
+        (["map", "@cells.safetensors", *FAST, "--areas", "--visits", "@random"], "two pictures"),
+        (["map", "@cells.safetensors", *FAST, "--visits", "@supernet"], "search"),
+        (["map", "@cells.safetensors", *FAST, "--visits", "@random", "--seed-of-search", "9"],
+         "from 0 to 3. Got 9"),
+        (["distances", "nothing"], "An encoder is a run directory"),
+        (["prediction", "@cells.safetensors", "--table", "digits", "--labels", "1"], "at least 2"),
+        (["prediction", "@cells.safetensors", "--table", "digits", "--least", "1"], "two cells"),
+        (["neighbours", "@cells.safetensors", "--cell", "x"], "official index"),
+        (["neighbours", "@cells.safetensors", "--walks", "0"], "`--walks` must be at least 1"),
+        (["neighbours", "@cells.safetensors", "--steps", "99999"], "below the 15,625 cells"),
+        (["interpolation", "nasbench201", "6111", "99999"], "99999"),
+        (["regret"], "Name one run directory"),
+        (["regret", "@cells.safetensors"], "search"),
+        (["ranks", "@random"], "archrep supernet"),
+        (["ranks", "@supernet", "--table", "digits", "--score", "x"], "must be one of angle"),
+        (["ranks", "@supernet", "--table", "digits", "--seed", "7"], "must be one of 0, 1. Got 7"),
+        (["epochs", "@random"], "by epoch"),
+        (["epochs", "@darts", "--figure", "cell"], "must be a number in"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_said_in_one_line(words, message, folder, tmp_path, capsys):
+    assert run(folder, words, tmp_path / "a.png") == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(("archrep plot:", "archrep:"))
+    assert message in said
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_nothing_is_computed_for_a_file_that_cannot_be_written(folder, tmp_path, capsys):
+    assert run(folder, EVERY["ranks"], tmp_path / "a.gif") == 1
+    assert "takes a .png, .svg or .pdf file" in capsys.readouterr().err
+
+
+def test_damaged_metrics_are_named_and_a_cut_off_line_is_left_out(folder, tmp_path, capsys):
+    lines = (folder / "darts" / "metrics.jsonl").read_text()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "metrics.jsonl").write_text(lines + '{"loss": [1')
+    assert main(["plot", "epochs", str(tmp_path / "a"), "--out", str(tmp_path / "a.png")]) == 0
+    (tmp_path / "a" / "metrics.jsonl").write_text("[1]\n" + lines)
+    assert main(["plot", "epochs", str(tmp_path / "a"), "--out", str(tmp_path / "a.png")]) == 1
+    assert "Line 1 is '[1]'" in capsys.readouterr().err
+
+
+class TestDraw:
+    @pytest.mark.parametrize(
+        ("text", "boxes"),
+        [
+            ("28cfc7874f6d200472e1a9dcd8650aa0", 7),
+            ("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|", 8),
+        ],
+    )
+    def test_one_cell_is_printed_as_svg(self, text, boxes, capsys):
+        assert main(["draw", text]) == 0
+        root = ElementTree.fromstring(capsys.readouterr().out)
+        assert len(root.findall("{http://www.w3.org/2000/svg}g[@class='node']")) == boxes
+
+    def test_a_genotype_is_two_cells(self, tmp_path, capsys):
+        cell = get_space("darts").sample(np.random.default_rng(0))
+        text = Genotype(cell, cell).format()
+        assert main(["draw", text, "--out", str(tmp_path / "a.png")]) == 0
+        assert json.loads(capsys.readouterr().out)["cells"] == 2
+        assert (tmp_path / "a.png").stat().st_size > 1_000
+
+    def test_several_cells_are_one_picture(self, tmp_path, capsys):
+        out = tmp_path / "new" / "a.svg"
+        assert main(["draw", "--space", "nasbench201", "6111", "9930", "--out", str(out)]) == 0
+        assert "9930" in out.read_text()
+        assert main(["draw", "--space", "nasbench201", "6111", "9930"]) == 1
+        assert "2 cells need `--out FILE`" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ([], "Name a cell"),
+            (["x"], "in the notation of nasbench101, nasbench201, darts"),
+            (["6111"], "is a cell of nasbench101 and of nasbench201"),
+            (["6111", "--space", "mars"], "Search space"),
+            (["--space", "nasbench201", "99999"], "99999"),
+            (["--space", "nasbench201", "1", "--out", "a.jpg"], "takes a .png"),
+        ],
+    )
+    def test_what_cannot_be_drawn_is_said(self, words, message, capsys):
+        assert main(["draw", *words]) == 1
+        assert message in capsys.readouterr().err
