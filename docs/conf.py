@@ -13,8 +13,25 @@ from archrep.cli.main import COMMANDS
 project = "archrep"
 author = "the archrep authors"
 release = version = installed_version("archrep")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
+]
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "pictures",  # made by the build
+    "filename_pattern": "plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "remove_config_comments": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "show_memory": False,
+    "plot_gallery": "True",
+    "abort_on_example_error": True,
+}
+exclude_patterns = ["_build", "gallery"]
 html_theme = "furo"
 html_title = f"archrep {release}"
 myst_heading_anchors = 3

@@ -27,7 +27,7 @@ FENCE = re.compile(
 )
 MAY_STAY_UNRUN = re.compile(
     r"\bmake \w|pip install|cuda|tables download|tables build digits|import duckdb"
-    r"|archrep supernet \w+ --preset|torchrun"
+    r"|archrep supernet \w+ --preset|torchrun|make demo"
 )
 
 

@@ -64,8 +64,8 @@ class MapOptions(Picture):
     run: Run
     """Run directory of `archrep pretrain`, or an embeddings file."""
     colour: Annotated[str | None, tyro.conf.arg(aliases=["--color"])] = None
-    """Column: edges, depth, count_..., params, or one of the table's metrics; by default test
-    accuracy with a table, else depth."""
+    """Column: edges, depth, count_..., params, or one of the table's metrics; by default
+    depth, or with a table the accuracy that it has of most cells."""
     table: str | None = None
     """Benchmark table of the same space."""
     dataset: str | None = None
@@ -108,8 +108,9 @@ class PredictionOptions(Picture):
     """Run directory of `archrep pretrain`, or an embeddings file."""
     table: str
     """Benchmark table of the same space."""
-    metric: str = "test_accuracy"
-    """What is predicted."""
+    metric: str | None = None
+    """What is predicted; by default test accuracy, or validation accuracy where a table has it of
+    more cells."""
     dataset: str | None = None
     """Of the table; by default its own."""
     labels: int = 250
@@ -291,7 +292,7 @@ def draw_prediction(options: PredictionOptions) -> Axes:
     if shown.sum() < 2:
         raise ConfigError(
             f"`--least` must leave two cells at least. Got {options.least}, and the largest "
-            f"{options.metric} is {np.nanmax(values):.4g}."
+            f"figure is {np.nanmax(values):.4g}."
         )
     above = f" above {100 * options.least:g} %" if options.least else ""
     caption = (
@@ -317,18 +318,20 @@ def draw_neighbours(options: NeighboursOptions) -> Axes:
             raise ConfigError(f"`--walks` must be at least 1. Got {options.walks}.")
         drawn = numpy_stream(options.seed, "plot/walks").permutation(len(embeddings))
         starts = drawn[: options.walks].tolist()
-    cells: list[Cell] = []
-    edits, titles, means = [], [], []
+    columns = min(8, options.steps + 1)
+    empty = -(options.steps + 1) % columns  # a walk begins in a row of its own
+    cells: list[Cell | None] = []
+    edits: list[int | None] = []
+    titles, means = [], []
     for start in starts:
-        rows = nearest_walk(embeddings.embeddings, start, options.steps)
-        walk = [embeddings.cells[row] for row in rows.tolist()]
+        rows = nearest_walk(embeddings.embeddings, start, options.steps).tolist()
+        walk = [embeddings.cells[row] for row in rows]
         apart = edits_between(walk)
         means.append(float(np.mean(apart)))
-        # A walk fills whole rows of its own; no number leads from one walk to the next.
-        edits += [*([0] if cells else []), *apart]
-        cells += walk
-        titles += [str(embeddings.cell_ids[row]) for row in rows.tolist()]
-    ax = plot_walk(cells, edits, titles=titles, columns=min(8, options.steps + 1))
+        cells += [*walk, *[None] * empty]
+        edits += [*apart, *[None] * (empty + 1)]
+        titles += [str(embeddings.cell_ids[row]) for row in rows] + [""] * empty
+    ax = plot_walk(cells, edits[:-1], titles=titles, columns=columns)
     walks = "walk" if len(starts) == 1 else "walks"
     ax.set_title(
         f"{about}; {len(starts)} {walks} of {options.steps} steps, {np.mean(means):.2f} edits a "
@@ -481,7 +484,7 @@ def column(
     from archrep.latent_map import space_columns
     from archrep.plots.latent_map import column_label
 
-    name = name or ("depth" if table is None else "test_accuracy")
+    name = name or ("depth" if table is None else accuracy_of(table, dataset))
     known = space_columns(embeddings.space, embeddings.cells)
     if method := getattr(get_space(embeddings.space), "params", None):
         known["params"] = method(embeddings.cells)
@@ -494,13 +497,28 @@ def column(
             f"The column must be one of {', '.join([*metrics, *known])}{more}. Got {name!r}."
         )
     values = np.asarray(table.column(name, dataset=dataset), float)[embeddings.cell_ids]
-    words = name.replace("_", " ")
+    words = name.replace("_", " ").replace("valid ", "validation ")
     where = dataset or table.info.dataset
     if where:
         words += f" on {where}"
     if name.endswith("accuracy"):
         return values, f"{words}, %"
     return values, words
+
+
+def accuracy_of(table: Table, dataset: str | None) -> str:
+    """Test accuracy, or validation accuracy where a table recorded that of more cells."""
+    known = {
+        name: int(np.isfinite(np.asarray(table.column(name, dataset=dataset), float)).sum())
+        for name in ("test_accuracy", "valid_accuracy")
+        if name in table.metrics
+    }
+    if not known:
+        raise UnknownNameError(
+            f"{table.info.title} records no accuracy. Name a column of it: "
+            f"{', '.join(table.metrics)}."
+        )
+    return max(known, key=lambda name: known[name])
 
 
 def visited(search: Path, embeddings: EmbeddingTable, seed: int | None) -> tuple[np.ndarray, str]:

@@ -106,8 +106,8 @@ def draw_cells(
 
 
 def plot_walk(
-    cells: Sequence[Cell],
-    edits: Sequence[int] | None = None,
+    cells: Sequence[Cell | None],
+    edits: Sequence[int | None] | None = None,
     *,
     titles: Sequence[str] | None = None,
     columns: int = 8,
@@ -119,8 +119,8 @@ def plot_walk(
     Figures 5, 11, 12 and 13 of Yan et al. (2020).
 
     Args:
-        cells: Of a walk.
-        edits: Edit distance of each cell to the one before it, one fewer; `None` for no numbers.
+        cells: Of a walk; `None` leaves a place empty, so that another walk begins in a row.
+        edits: Edit distance of each cell to the one before it, one fewer; `None` for no number.
         titles: Text above each cell.
         columns: Cells in a row.
         box: Inches that a box is wide, where a figure is made.
@@ -134,7 +134,7 @@ def plot_walk(
 
     counts = {"edits": (edits, len(cells) - 1), "titles": (titles, len(cells))}
     for name, (given, wanted) in counts.items():
-        if not cells or (given is not None and len(given) != wanted):
+        if not any(cells) or (given is not None and len(given) != wanted):
             raise ShapeError(
                 f"`plot_walk` takes at least one cell, and {wanted} {name} if any. Got "
                 f"{len(cells)} cells and {'none' if given is None else len(given)}."
@@ -142,13 +142,14 @@ def plot_walk(
     if columns < 1 or not box > 0:
         raise ConfigError(f"`columns` and `box` must be positive. Got {columns=} and {box=}.")
     columns = min(columns, len(cells))
-    plans = [layout(cell, "down") for cell in cells]
-    width = max(plan.width for plan in plans) + WALK_GAP
+    plans = [None if cell is None else layout(cell, "down") for cell in cells]
+    width = max(plan.width for plan in plans if plan is not None) + WALK_GAP
     title = 0.3 if titles else 0.0
     tops, below = [], 0.0
     for first in range(0, len(cells), columns):
         tops.append(below + title)
-        below += title + max(plan.height for plan in plans[first : first + columns]) + WALK_GAP
+        row = plans[first : first + columns]
+        below += title + max((p.height for p in row if p is not None), default=0) + WALK_GAP
     if ax is None:
         size = (box * columns * width, box * below)
         ax = Figure(figsize=size, layout="constrained").add_subplot()
@@ -157,12 +158,14 @@ def plot_walk(
     extent = ax.get_window_extent()
     unit = extent.width / (columns * width) * 72 / ax.figure.dpi
     for k, (cell, plan) in enumerate(zip(cells, plans, strict=True)):
+        if cell is None or plan is None:
+            continue
         left, top = (k % columns) * width, tops[k // columns]
         middle = left + WALK_GAP / 2 + (width - WALK_GAP) / 2
         _add(cell, plan, ax, unit, at=(middle - plan.width / 2, top))
         if titles:
             ax.text(middle, top - 0.06, titles[k], ha="center", va="bottom", fontsize=0.13 * unit)
-        if edits is not None and k:
+        if edits is not None and k and edits[k - 1] is not None:
             where: dict[str, Any] = {
                 "ha": "center",
                 "va": "center",

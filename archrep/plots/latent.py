@@ -118,6 +118,7 @@ def plot_prediction(
     ax.text(
         0.03, 0.03, f"RMSE {error:.4f}\nPearson's r {r:.3f}\n{len(truth):,} cells",
         transform=ax.transAxes, va="bottom", fontsize=8,
+        bbox={"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.8, "pad": 2},
     )  # fmt: skip
     small_print(ax, caption)
     return ax

@@ -131,6 +131,11 @@ class TestWalk:
             assert x[0] <= box.get_x() <= box.get_x() + box.get_width() <= x[1]
             assert y[1] <= box.get_y() <= box.get_y() + box.get_height() <= y[0]
 
+    def test_an_empty_place_has_neither_cell_nor_number(self):
+        ax = plot_walk([CELLS[0], None, CELLS[1]], [None, None], columns=2)
+        assert len([p for p in ax.patches if p.get_gid() == "node-0"]) == 2
+        assert not list(ax.texts)
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
