@@ -1,5 +1,6 @@
 """Sphinx settings; fills the command line and API pages from the package itself."""
 
+import logging
 import os
 import pkgutil
 import re
@@ -9,6 +10,8 @@ from importlib.metadata import version as installed_version
 
 import archrep
 from archrep.cli.main import COMMANDS
+
+logging.getLogger("openTSNE").setLevel(logging.WARNING)
 
 project = "archrep"
 author = "the archrep authors"
@@ -28,6 +31,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "show_memory": False,
+    "capture_repr": (),
     "plot_gallery": "True",
     "abort_on_example_error": True,
 }

@@ -133,6 +133,10 @@ def test_relative_links_and_pictures_of_a_page_exist(page):
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
+def test_no_page_has_a_name_that_sphinx_writes_a_page_of_its_own_to():
+    assert not {page.stem for page in PAGES[1:]} & {"search", "genindex", "modindex", "py-modindex"}
+
+
 def test_continuous_integration_runs_the_test_command_of_the_readme():
     assert re.search(r"^make test\b", (ROOT / "README.md").read_text(), re.M)
     assert re.search(r"\bmake test$", (ROOT / ".ci" / "run").read_text(), re.M)
