@@ -74,6 +74,7 @@ class TestTheOthers:
         np.fill_diagonal(distance, np.inf)
         assert (distance.argmin(1) % 3 == np.arange(90) % 3).all()
 
+    @pytest.mark.filterwarnings("ignore")  # of umap-learn, at import
     def test_umap_is_asked_for_by_name(self):
         if importlib.util.find_spec("umap") is None:
             with pytest.raises(ConfigError, match="pip install 'archrep.umap.'"):
