@@ -38,11 +38,11 @@ MIN_POINTS = 4
 NEAREST = 10
 """Fitted points beside which another one is placed."""
 _EXAGGERATED, _ITERATIONS, _STRETCH = 250, 500, 50
-_TREE_POINTS, _ANGLE, _INTERVAL = 5_000, 0.7, 2
+_TREE_POINTS, _ANGLE, _INTERVAL = 3_000, 0.7, 2
 """Up to so many points a tree sums repulsion, with this angle; beyond, a grid interpolates it, of
 this width. openTSNE's own width of 1 takes 3.5 times as long for 10,000 points and keeps no more
 neighbours: trustworthiness .981 with 1, .980 with 2."""
-_VERSION = 1
+_VERSION = 2
 """Of what a map is for given settings; a change makes cached ones void."""
 
 
@@ -170,8 +170,8 @@ def latent_map(
     t-SNE (van der Maaten and Hinton, 2008; Barnes-Hut, 2014; for many points with interpolated
     repulsion, Linderman et al., 2019) with the learning rate of Belkina et al. (2019) starts from
     the first two principal components, scaled down, which keeps the large shape (Kobak and Berens,
-    2019); so maps of two seeds look alike. It runs on one thread, 14 s for 5,000 embeddings of size
-    16, 17 s for 10,000, 70 s for 50,000 (`benchmarks/map_speed.py`). With fewer than 3 points a
+    2019); so maps of two seeds look alike. It runs on one thread, 10 s for 5,000 embeddings of size
+    16, 16 s for 10,000, 68 s for 50,000 (`benchmarks/map_speed.py`). With fewer than 3 points a
     neighbour the perplexity is lowered. Equal embeddings fall on about one place.
 
     Args:
@@ -222,7 +222,8 @@ def latent_map(
             f"`embeddings` must differ. All {len(fitted)} are equal: the encoder tells no two "
             "cells apart."
         )
-    axes = _principal_axes(fitted)
+    # Of the whole table: those of a sample may point the other way for another seed.
+    axes = _principal_axes(embeddings)
     if method == "pca":
         shown = np.arange(total) if everything else rows
         xy = _project(np.asarray(embeddings[shown], np.float64), fitted.mean(0), axes)
@@ -307,7 +308,7 @@ def maps_folder() -> Path:
 
 def _principal_axes(points: np.ndarray) -> np.ndarray:
     """First two principal axes as columns, `[D, 2]`; the largest loading of each is positive."""
-    centred = points - points.mean(0)
+    centred = np.asarray(points, np.float64) - points.mean(0, dtype=np.float64)
     _, axes = np.linalg.eigh(centred.T @ centred)
     axes = axes[:, ::-1][:, :2]
     return axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
