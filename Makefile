@@ -28,7 +28,7 @@ $(RUNS)/%/summary.json: | setup
 	$(BIN)/archrep pretrain $* --out $(@D) $(if $(wildcard $(@D)/config.json),--resume)
 
 # Two processes of one thread each are faster than one of two.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: setup
 	$(PYTEST)

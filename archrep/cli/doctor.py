@@ -42,7 +42,7 @@ DATA_FILES = (
 ENCODERS = ("nasbench101", "nasbench201", "darts")
 """Encoders that every installation contains."""
 
-MODULES = {"scikit-learn": "sklearn", "pillow": "PIL"}
+MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "opentsne": "openTSNE"}
 """Import names that are not the package's name with underscores."""
 
 PRETRAINED = Path(__file__).parents[1] / "encoder" / "pretrained"

@@ -86,9 +86,10 @@ class TestEverySearcher:
             resumed.load_state(states[begun])
             for epoch in range(begun + 1, 3):
                 resumed.train_epoch(epoch)
-            assert set(resumed.state()) == set(states[2])
+            reached = resumed.state()
+            assert set(reached) == set(states[2])
             for key, part in states[2].items():
-                np.testing.assert_array_equal(resumed.state()[key], part, err_msg=key)
+                np.testing.assert_array_equal(reached[key], part, err_msg=key)
         for chosen, own in zip(
             whole.choose(whole.scores()).values(),
             resumed.choose(resumed.scores()).values(),
