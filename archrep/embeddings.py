@@ -249,3 +249,34 @@ class EmbeddingTable:
         from scipy.spatial import cKDTree
 
         return cKDTree(self.embeddings)
+
+
+def load_embeddings(run: Path) -> tuple[EmbeddingTable, str]:
+    """Embeddings of a run directory or of a file, and a description of where they come from.
+
+    Raises:
+        RunError: There are none, or the file is damaged or of something else.
+        UnknownNameError: They are of a space that is not registered.
+    """
+    file = run / "embeddings.safetensors" if run.is_dir() else run
+    if run.is_dir() and not file.exists():
+        raise RunError(
+            f"{run} holds no embeddings.safetensors. RUN is a finished run of `archrep pretrain`, "
+            "or an embeddings file."
+        )
+    table = EmbeddingTable.load(file)
+    try:
+        get_space(table.space)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"{error} If it is of your own, pass `--import MODULE` before the command."
+        ) from None
+    if table.embeddings.ndim != 2 or len(table.embeddings) != len(table.cells):
+        raise RunError(f"{file} does not hold one embedding a cell. Make it anew.")
+    name = file.resolve().parent.name if file.name == "embeddings.safetensors" else file.stem
+    config = file.parent / "config.json"
+    if file.name == "embeddings.safetensors" and config.exists():
+        about = read_json(config, "a run's configuration")
+        if isinstance(about, dict) and "preset" in about:
+            name += f" (preset {about['preset']}, seed {about.get('seed')})"
+    return table, name

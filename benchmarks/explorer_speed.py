@@ -30,9 +30,8 @@ import torch
 
 from archrep import get_space, load_encoder
 from archrep.devices import environment
-from archrep.embeddings import EmbeddingTable
+from archrep.embeddings import EmbeddingTable, load_embeddings
 from archrep.explorer import gather, write_page
-from archrep.explorer.content import load_run
 from archrep.files import write_json
 from archrep.latent_map import cached_map
 from archrep.tables.registry import open_recorded
@@ -98,7 +97,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             embeddings = EmbeddingTable(load_encoder(args.space).embed(cells), cells, args.space)
             name = f"packaged encoder of {args.space}"
         else:
-            embeddings, name = load_run(args.run)
+            embeddings, name = load_embeddings(args.run)
         begin = time.perf_counter()
         points = cached_map(
             embeddings.embeddings, method=args.method, max_points=10_000, everything=True

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from archrep.cli.progress import Display
 from archrep.devices import environment
-from archrep.explorer.content import load_run
+from archrep.embeddings import load_embeddings
 from archrep.files import write_json
 from archrep.latent_map import LatentMap, latent_map
 
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[5_000, 10_000, 50_000])
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    table, name = load_run(args.run)
+    table, name = load_embeddings(args.run)
     embeddings = table.embeddings
     lines = []
     for size in args.sizes:

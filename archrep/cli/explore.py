@@ -52,13 +52,14 @@ def main(argv: list[str]) -> int:
     options = parse_options(Options, "explore", argv, EXAMPLES)
     if options.runs < 1:
         raise ConfigError(f"`runs` must be at least 1. Got {options.runs}.")
-    from archrep.explorer.content import gather, load_run
+    from archrep.embeddings import load_embeddings
+    from archrep.explorer.content import gather
     from archrep.explorer.page import check_target, write_page
     from archrep.latent_map import cached_map
     from archrep.tables.registry import open_recorded
 
     check_target(options.out)
-    embeddings, run = load_run(options.run)
+    embeddings, run = load_embeddings(options.run)
     table = None if options.table is None else open_recorded(options.table)
     with Display(patience=2.0) as display:
 

@@ -455,9 +455,9 @@ def draw_epochs(options: EpochsOptions) -> Axes:
 def open_embeddings(run: Path) -> tuple[EmbeddingTable, str]:
     """Embeddings of a run directory or of a file, and what they are in words."""
     from archrep.cells.registry import get_space
-    from archrep.explorer.content import load_run
+    from archrep.embeddings import load_embeddings
 
-    embeddings, name = load_run(run)
+    embeddings, name = load_embeddings(run)
     return embeddings, f"{get_space(embeddings.space).title}, {name}"
 
 

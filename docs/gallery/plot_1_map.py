@@ -8,7 +8,7 @@ On the command line: ``archrep plot map RUN --table NAME``, with ``--areas`` for
 """
 
 # %%
-# The encoder comes with the package. t-SNE of 2,000 cells takes seconds, and the other
+# The encoder comes with the package. t-SNE of 1,500 cells takes seconds, and the other
 # cells are placed beside their nearest.
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ from archrep.tables.registry import open_recorded
 encoder = load_encoder("nasbench201")
 cells = encoder.space.enumerate()
 embeddings = encoder.embed(cells)
-points = latent_map(embeddings, max_points=2_000, everything=True)
+points = latent_map(embeddings, max_points=1_500, everything=True)
 
 # %%
 # Colour by what follows from the graph alone, here how many 3x3 convolutions a cell has.

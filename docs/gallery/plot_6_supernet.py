@@ -22,8 +22,8 @@ from archrep.searchers.run import train_supernet
 from archrep.tables.registry import open_recorded
 
 runs = Path(tempfile.mkdtemp())
-size = {"channels": 4, "cells": 1, "runs": 2, "images": 320, "crop_padding": 0, "flip": False}
-angles = SupernetConfig(epochs=15, learning_rate=0.1, batch_size=32, **size)
+size = {"channels": 4, "cells": 1, "runs": 2, "images": 160, "crop_padding": 0, "flip": False}
+angles = SupernetConfig(epochs=12, learning_rate=0.1, batch_size=32, **size)
 train_supernet(angles, out=runs / "angles")
 
 # %%
@@ -46,7 +46,7 @@ for objective in ("supervised", "random-labels"):
     config = SupernetConfig(
         searcher="darts",
         objective=objective,
-        epochs=12,
+        epochs=10,
         searcher_settings={"alpha_learning_rate": 0.03},
         **size,
     )

@@ -13,11 +13,10 @@ import pytest
 
 from archrep.cells import get_space
 from archrep.cli.explore import main
-from archrep.embeddings import EmbeddingTable
+from archrep.embeddings import EmbeddingTable, load_embeddings
 from archrep.errors import ArchrepError, ConfigError, RunError, TableError
 from archrep.explorer import PageColumn, Trajectories, gather, render, write_page
 from archrep.explorer.columns import telling
-from archrep.explorer.content import load_run
 from archrep.explorer.packing import Packed, unpack
 from archrep.explorer.page import SCRIPTS, SOURCES, WORKER, check_target
 from archrep.explorer.searches import load_trajectories
@@ -209,13 +208,13 @@ def test_impossible_options_are_refused(run, tmp_path, options, kind, message):
 
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"holds no embeddings\.safetensors. RUN is a finished run"):
-        load_run(tmp_path)
+        load_embeddings(tmp_path)
     with pytest.raises(RunError, match="Expected an embeddings file"):
-        load_run(tmp_path / "absent.safetensors")
+        load_embeddings(tmp_path / "absent.safetensors")
     damaged = tmp_path / "embeddings.safetensors"
     damaged.write_bytes(b"\x00" * 100)
     with pytest.raises(RunError, match="Expected an embeddings file"):
-        load_run(tmp_path)
+        load_embeddings(tmp_path)
 
 
 def test_places_where_no_page_can_be_are_refused(tmp_path):
