@@ -273,6 +273,10 @@ def load_embeddings(run: Path) -> tuple[EmbeddingTable, str]:
         ) from None
     if table.embeddings.ndim != 2 or len(table.embeddings) != len(table.cells):
         raise RunError(f"{file} does not hold one embedding a cell. Make it anew.")
+    if not len(table) or not np.isfinite(table.embeddings).all():
+        raise RunError(
+            f"{file} must hold finite embeddings of one cell at least. Did the training diverge?"
+        )
     name = file.resolve().parent.name if file.name == "embeddings.safetensors" else file.stem
     config = file.parent / "config.json"
     if file.name == "embeddings.safetensors" and config.exists():

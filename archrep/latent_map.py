@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import sys
+import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,7 +150,10 @@ class LatentMap:
             raise RunError(
                 f"No map at {path}. Make one with `latent_map(...).save(path)`."
             ) from None
-        except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            *(KeyError, TypeError, ValueError, OSError, EOFError, NotImplementedError),
+            *(zipfile.BadZipFile, zlib.error),
+        ) as error:
             raise RunError(
                 f"{path} is not a map, or is damaged ({error}). Make it anew with "
                 "`latent_map(...).save(path)`."
@@ -170,8 +175,8 @@ def latent_map(
     t-SNE (van der Maaten and Hinton, 2008; Barnes-Hut, 2014; for many points with interpolated
     repulsion, Linderman et al., 2019) with the learning rate of Belkina et al. (2019) starts from
     the first two principal components, scaled down, which keeps the large shape (Kobak and Berens,
-    2019); so maps of two seeds look alike. It runs on one thread, 10 s for 5,000 embeddings of size
-    16, 16 s for 10,000, 68 s for 50,000 (`benchmarks/map_speed.py`). With fewer than 3 points a
+    2019); so maps of two seeds look alike. It runs on one thread, 16 s for 5,000 embeddings of size
+    16, 17 s for 10,000, 67 s for 50,000 (`benchmarks/map_speed.py`). With fewer than 3 points a
     neighbour the perplexity is lowered. Equal embeddings fall on about one place.
 
     Args:
@@ -290,9 +295,16 @@ def cached_map(
             everything=everything,
             report=report,
         )
-        make_folder(kept)
-        points.save(file)
+        try:
+            make_folder(kept)
+            points.save(file)
+        except RunError as error:  # the map is here; only another time will it take as long
+            warnings.warn(f"The map is not kept: {error}", MapNotKept, stacklevel=2)
         return points
+
+
+class MapNotKept(UserWarning):
+    """A map was made and could not be written to the folder of kept maps."""
 
 
 def maps_folder() -> Path:

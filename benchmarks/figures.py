@@ -24,7 +24,7 @@ def commands(runs: Path) -> Iterator[tuple[str, list[str], list[Path]]]:
     embeddings, searches, supernets = (
         runs / name for name in ("embeddings", "search", "supernets")
     )
-    for space in ("nasbench101", "nasbench201"):
+    for space in ("nasbench101", "nasbench201"):  # the run of the latter is used below as well
         run = next(
             (p for p in (embeddings / f"{space}-arch2vec-2020", runs / "demo" / space)
              if p.exists()),
@@ -44,10 +44,19 @@ def commands(runs: Path) -> Iterator[tuple[str, list[str], list[Path]]]:
         )
     }  # fmt: skip
     folders = [str(folder) for folder in finished.values()]
+    kept101 = {
+        "random": "random-mean-400-500",
+        "evolution": "evolution-arch2vec-2020-mean-400-500",
+        "local search": "local-search-mean-400-500",
+        "RL": "latent-reinforce-paper-mean-nasbench101-arch2vec-2020-400-500",
+        "BO": "dngo-paper-mean-nasbench101-arch2vec-2020-400-100",
+    }
+    figure6 = [searches / f"nasbench101-{name}" for name in kept101.values()]
+    for word in ("regret", "ecdf"):  # Figure 6; with the authors' curves: search.py nasbench101
+        yield f"{word}-nasbench101", [word, *map(str, figure6)], figure6
     yield "regret-nasbench201", ["regret", *folders], list(finished.values())
     yield "ecdf-nasbench201", ["ecdf", *folders], list(finished.values())
     best = finished["archrep"]
-    run = embeddings / "nasbench201-arch2vec-2020"
     words = ["map", str(run), "--table", "nasbench201", "--visits", str(best)]
     yield "visits-nasbench201", words, [run, best]
     angles = supernets / "rlnas" / "random-labels--cifar-10"

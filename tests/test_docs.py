@@ -74,6 +74,7 @@ def execute(command: list[str], folder: Path, *, check: bool = True) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "MPLBACKEND": "agg"}
     environment["ARCHREP_TABLES"] = str(folder / "tables")
+    environment["ARCHREP_MAPS"] = str(folder / "maps")
     done = subprocess.run(
         command,
         cwd=folder,

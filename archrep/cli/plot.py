@@ -116,7 +116,7 @@ class PredictionOptions(Picture):
     labels: int = 250
     """Cells whose figure the process sees."""
     least: float = 0.8
-    """Only cells above this are drawn and counted, as in the paper; 0 for all."""
+    """Only cells above this are drawn and counted, a fraction for accuracies, as in the paper."""
     seed: int = 0
     """Chooses the cells with labels."""
 
@@ -131,7 +131,8 @@ class NeighboursOptions(Picture):
     run: Run
     """Run directory of `archrep pretrain`, or an embeddings file."""
     cell: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Where a walk begins, in the space's notation or by index; repeat it for more walks."""
+    """Where a walk begins, in the space's notation or by index, of DARTS by row in the file; repeat
+    it for more walks."""
     walks: int = 1
     """Walks from cells at random, where none is named."""
     steps: int = 15
@@ -229,13 +230,18 @@ def draw_map(options: MapOptions) -> Axes:
     from archrep.latent_map import area_means, cached_map
     from archrep.plots.latent import plot_areas, plot_visits
     from archrep.plots.latent_map import plot_latent_map
-    from archrep.plots.style import wrapped
+    from archrep.plots.style import plain, wrapped
 
+    if options.areas and options.visits is not None:
+        raise ConfigError("`--areas` and `--visits` are two pictures. Pass one of them.")
     embeddings, about = open_embeddings(options.run)
     table = None if options.table is None else open_table_of(options.table, embeddings)
-    values, label = column(embeddings, table, options.colour, options.dataset)
-    if label.endswith("%"):
-        values = 100 * values
+    values, label, unit = column(embeddings, table, options.colour, options.dataset)
+    if unit:
+        values, label = 100 * values, f"{label}, {unit}"
+    way = None
+    if options.visits is not None:
+        way = visited(options.visits, embeddings, table, options.seed_of_search)
     with Display() as display:
         points = cached_map(
             embeddings.embeddings,
@@ -246,17 +252,15 @@ def draw_map(options: MapOptions) -> Axes:
             everything=options.everything or options.visits is not None,
             report=lambda what, done, of: display.show(what, done, of, f"{done:,}/{of:,}"),
         )
-    if options.areas and options.visits is not None:
-        raise ConfigError("`--areas` and `--visits` are two pictures. Pass one of them.")
     if options.areas:
         ax = plot_areas(area_means(points, values), label=label, caption=points.caption)
     else:
         ax = plot_latent_map(points, values, label=label)
-    if options.visits is not None:
-        rows, words = visited(options.visits, embeddings, options.seed_of_search)
+    if way is not None:
+        rows, words = way
         plot_visits(points, rows, label=f"{about}; {words}", ax=ax)
     else:
-        ax.set_title(wrapped(ax, about, 9), fontsize=9)
+        ax.set_title(wrapped(ax, plain(about), 9), fontsize=9)
     return ax
 
 
@@ -272,7 +276,8 @@ def draw_distances(options: DistancesOptions) -> Axes:
     )
     caption = (
         f"{encoder.space.title}, preset {encoder.config.preset}, seed {encoder.config.seed}; walk "
-        f"of {options.steps:,} steps, seed {options.seed}, pairs 1 to 8 steps apart"
+        f"of {options.steps:,} steps, seed {options.seed}, pairs up to "
+        f"{min(8, options.steps)} steps apart"
     )
     return plot_distances(distances, caption=caption)
 
@@ -284,7 +289,7 @@ def draw_prediction(options: PredictionOptions) -> Axes:
 
     embeddings, about = open_embeddings(options.run)
     table = open_table_of(options.table, embeddings)
-    values, label = column(embeddings, table, options.metric, options.dataset)
+    values, label, unit = column(embeddings, table, options.metric, options.dataset)
     rest, predicted = predict_rest(
         embeddings.embeddings, values, labels=options.labels, seed=options.seed
     )
@@ -294,28 +299,37 @@ def draw_prediction(options: PredictionOptions) -> Axes:
             f"`--least` must leave two cells at least. Got {options.least}, and the largest "
             f"figure is {np.nanmax(values):.4g}."
         )
-    above = f" above {100 * options.least:g} %" if options.least else ""
+    least = f"{100 * options.least:g} %" if unit == "%" else f"{options.least:g}"
+    above = f" above {least}" if options.least else ""
     caption = (
         f"{about}; {table.info.title}; Gaussian process, {options.labels} labels, seed "
         f"{options.seed}; cells{above}"
     )
     return plot_prediction(
-        values[rest][shown], predicted[shown], label=label.removesuffix(", %"), caption=caption
+        values[rest][shown], predicted[shown], label=label, unit=unit, caption=caption
     )
 
 
 def draw_neighbours(options: NeighboursOptions) -> Axes:
     """`archrep plot neighbours`."""
     from archrep.plots.cell import plot_walk
+    from archrep.plots.style import plain
     from archrep.seeding import numpy_stream
     from archrep.walks import edits_between, nearest_walk
 
     embeddings, about = open_embeddings(options.run)
+    if not 1 <= options.steps < len(embeddings):
+        raise ConfigError(
+            f"`--steps` must be at least 1 and below the {len(embeddings):,} cells. Got "
+            f"{options.steps}."
+        )
     if options.cell:
         starts = [row_of(embeddings, text) for text in options.cell]
     else:
         if not 1 <= options.walks <= len(embeddings):
-            raise ConfigError(f"`--walks` must be at least 1. Got {options.walks}.")
+            raise ConfigError(
+                f"`--walks` must be from 1 to the {len(embeddings):,} cells. Got {options.walks}."
+            )
         drawn = numpy_stream(options.seed, "plot/walks").permutation(len(embeddings))
         starts = drawn[: options.walks].tolist()
     columns = min(8, options.steps + 1)
@@ -334,8 +348,10 @@ def draw_neighbours(options: NeighboursOptions) -> Axes:
     ax = plot_walk(cells, edits[:-1], titles=titles, columns=columns)
     walks = "walk" if len(starts) == 1 else "walks"
     ax.set_title(
-        f"{about}; {len(starts)} {walks} of {options.steps} steps, {np.mean(means):.2f} edits a "
-        "step",
+        plain(
+            f"{about}; {len(starts)} {walks} of {options.steps} steps, {np.mean(means):.2f} edits "
+            "a step"
+        ),
         fontsize=9,
     )
     return ax
@@ -388,8 +404,10 @@ def draw_searches(folders: tuple[Path, ...], along: Literal["queries", "seconds"
     searches = [load_finished(folder) for folder in some(folders)]
     for problem in same_question(searches):
         print(f"note: these do not compare; they differ in {problem}.", file=sys.stderr)
+    if along == "seconds" and not all(search.traces.seconds.max() > 0 for search in searches):
+        raise ConfigError("`--along seconds` needs a table with times. Take `--along queries`.")
     ax = plot_searches(searches, along)
-    small_print(ax, searches_caption(searches))
+    small_print(ax, searches_caption(searches, drawn="all runs" if along == "end" else None))
     return ax
 
 
@@ -419,12 +437,15 @@ def draw_ranks(options: RanksOptions) -> Axes:
     dataset = options.dataset or table.info.dataset
     accuracy = np.asarray(table.column("test_accuracy", dataset=dataset), float)
     own = scores[name][seeds.index(seed)].astype(float)
+    known = np.isfinite(own) & np.isfinite(accuracy)
+    if known.sum() < 2:
+        raise ConfigError(f"The score {name!r} and {table.info.title} share fewer than two cells.")
     caption = f"{summary['objective']}, {summary['images']}, seed {seed}; {table.info.title}, "
     return plot_ranks(
         own,
         accuracy,
         label=name.replace("_", " "),
-        tau=kendall(own, accuracy),
+        tau=kendall(own[known], accuracy[known]),
         caption=caption + str(dataset),
     )
 
@@ -438,13 +459,15 @@ def draw_epochs(options: EpochsOptions) -> Axes:
     for folder in some(options.supernets):
         history = read_lines(folder / "metrics.jsonl", "the figures of a supernet by epoch")
         known = {name for figures in history for name in figures}
-        curve = [figures[options.figure] for figures in history if options.figure in figures]
-        if not curve or isinstance(curve[0][0], str):
+        told = next((f[options.figure] for f in history if options.figure in f), None)
+        if not isinstance(told, list) or not told or isinstance(told[0], str):
             raise UnknownNameError(
                 f"`--figure` must be a number in {folder / 'metrics.jsonl'}: "
                 f"{', '.join(sorted(known - {'cell'}))}. Got {options.figure!r}."
             )
         same = [other for other in options.supernets if other.name == folder.name]
+        missing = [np.nan] * len(told)
+        curve = [figures.get(options.figure, missing) for figures in history]
         lines[folder.name if len(same) == 1 else str(folder)] = curve
     return plot_by_epoch(lines, ylabel=options.figure.replace("_", " "))
 
@@ -478,8 +501,8 @@ def open_table_of(name: str, embeddings: EmbeddingTable) -> Table:
 
 def column(
     embeddings: EmbeddingTable, table: Table | None, name: str | None, dataset: str | None
-) -> tuple[np.ndarray, str]:
-    """A column of the cells, `[N]`, and its label with the unit; accuracies in percent."""
+) -> tuple[np.ndarray, str, str]:
+    """A column of the cells, `[N]`, its label, and `"%"` for fractions, such as accuracies."""
     from archrep.cells.registry import get_space
     from archrep.latent_map import space_columns
     from archrep.plots.latent_map import column_label
@@ -489,21 +512,21 @@ def column(
     if method := getattr(get_space(embeddings.space), "params", None):
         known["params"] = method(embeddings.cells)
     if name in known:
-        return known[name], column_label(name)
+        return known[name], column_label(name), ""
     metrics = () if table is None else table.metrics
     if table is None or name not in metrics:
         more = "" if table is not None else "; with `--table`, its metrics as well"
         raise UnknownNameError(
-            f"The column must be one of {', '.join([*metrics, *known])}{more}. Got {name!r}."
+            f"The column must be one of {', '.join(dict.fromkeys([*metrics, *known]))}{more}. Got "
+            f"{name!r}."
         )
     values = np.asarray(table.column(name, dataset=dataset), float)[embeddings.cell_ids]
     words = name.replace("_", " ").replace("valid ", "validation ")
     where = dataset or table.info.dataset
+    schedule = f", {table.info.epochs} epochs" if table.info.epochs else ""
     if where:
-        words += f" on {where}"
-    if name.endswith("accuracy"):
-        return values, f"{words}, %"
-    return values, words
+        words += f" on {where}{schedule}"
+    return values, words, "%" if name.endswith("accuracy") else ""
 
 
 def accuracy_of(table: Table, dataset: str | None) -> str:
@@ -521,15 +544,15 @@ def accuracy_of(table: Table, dataset: str | None) -> str:
     return max(known, key=lambda name: known[name])
 
 
-def visited(search: Path, embeddings: EmbeddingTable, seed: int | None) -> tuple[np.ndarray, str]:
-    """Rows of the embeddings that one run of a search queried, in order, and a label."""
-    from archrep.comparison import load_finished
+def visited(
+    search: Path, embeddings: EmbeddingTable, table: Table | None, seed: int | None
+) -> tuple[np.ndarray, str]:
+    """Rows of the embeddings that one run of a search queried, -1 for others; and a label."""
     from archrep.explorer.searches import load_trajectories
 
     order = np.argsort(embeddings.cell_ids, kind="stable")
     ids = embeddings.cell_ids[order]
-    runs = len(load_finished(search).traces.runs)
-    found = load_trajectories(search, embeddings.space, ids, None, runs)
+    found = load_trajectories(search, embeddings.space, ids, table, most=10**9)
     seeds = found.seeds.tolist()
     chosen = seeds[0] if seed is None else seed
     if chosen not in seeds:
@@ -538,7 +561,7 @@ def visited(search: Path, embeddings: EmbeddingTable, seed: int | None) -> tuple
         )
     k = seeds.index(chosen)
     rows = found.rows[found.starts[k] : found.starts[k + 1]]
-    return order[rows[rows >= 0]], f"{found.label}, seed {chosen}"
+    return np.where(rows >= 0, order[rows], -1), f"{found.label}, seed {chosen}"
 
 
 def row_of(embeddings: EmbeddingTable, text: str) -> int:

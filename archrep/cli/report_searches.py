@@ -284,9 +284,12 @@ def plot_searches(
     )
 
 
-def searches_caption(searches: Sequence[Finished], averaging: str = "median") -> str:
-    """Table, protocol and seeds of searches, in one line."""
-    drawn = "means of k-th queries" if averaging == "arch2vec-2020" else "median and quartiles"
+def searches_caption(
+    searches: Sequence[Finished], averaging: str = "median", drawn: str | None = None
+) -> str:
+    """Table, protocol and seeds of searches, and what is drawn of them, in one line."""
+    if drawn is None:
+        drawn = "means of k-th queries" if averaging == "arch2vec-2020" else "median and quartiles"
     return (
         f"{_all(searches, 'table')}, {_all(searches, 'dataset')}, protocol "
         f"{_all(searches, 'protocol')}, table {_all(searches, 'table_sha256', 8)}, "

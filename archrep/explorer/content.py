@@ -15,7 +15,7 @@ from archrep.cells.space import Space
 from archrep.embeddings import EmbeddingTable
 from archrep.errors import ConfigError, RunError, TableError
 from archrep.explorer.columns import PageColumn, graph_columns, table_columns, telling
-from archrep.explorer.searches import Trajectories, load_trajectories
+from archrep.explorer.searches import Trajectories, load_trajectories, told_apart
 from archrep.latent_map import LatentMap
 from archrep.tables.base import Table
 
@@ -102,7 +102,7 @@ def gather(
         run=run,
         columns=telling(columns),
         table=None if table is None else {"title": table.info.title, "notes": table.info.notes},
-        searches=[load_trajectories(f, space.name, ids, table, runs) for f in searches],
+        searches=told_apart([load_trajectories(f, space.name, ids, table, runs) for f in searches]),
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from archrep.cells.registry import get_space
 from archrep.comparison import Finished, load_finished
 from archrep.errors import ArchrepError, RunError, TableError
 from archrep.tables.base import Table
@@ -54,6 +56,12 @@ def load_trajectories(
     """
     search = load_finished(folder)
     _check_question(search, space, table)
+    candidates = search.summary.get("candidates")
+    if get_space(space).size is None and candidates != len(ids):
+        raise TableError(
+            f"{folder} searched {candidates:,} sampled cells, by their rows, and here are "
+            f"{len(ids):,}: take the embeddings that it searched."
+        )
     traces = search.traces
     count = min(most, len(traces.runs))
     end = int(traces.starts[count])
@@ -72,6 +80,19 @@ def load_trajectories(
         accuracies=traces.valid_accuracy[:end].astype(np.float32),
         runs=len(traces.runs),
     )
+
+
+def told_apart(searches: Sequence[Trajectories]) -> list[Trajectories]:
+    """The same searches, with names and labels of which no two are equal."""
+    found: list[Trajectories] = []
+    for search in searches:
+        names = [other.name.rsplit("#", 1)[0] for other in found]
+        number = names.count(search.name)
+        name = f"{search.name}#{number + 1}" if number else search.name
+        alike = [other.label for other in searches].count(search.label) > 1
+        label = f"{search.label}, folder {name}" if alike else search.label
+        found.append(replace(search, name=name, label=label))
+    return found
 
 
 def _check_question(search: Finished, space: str, table: Table | None) -> None:
@@ -94,6 +115,6 @@ def _check_question(search: Finished, space: str, table: Table | None) -> None:
         ) from None
     if searched != space:
         raise TableError(
-            f"{search.folder} is a search of {title}, whose space is {searched}. The page is of "
-            f"{space}."
+            f"{search.folder} is a search of {title}, whose space is {searched}. These cells are "
+            f"of {space}."
         )

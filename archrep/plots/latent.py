@@ -10,10 +10,11 @@ from archrep.errors import ConfigError, ShapeError
 from archrep.latent_map import AreaMeans, LatentMap
 from archrep.plots.style import (
     CATEGORY_COLOURS,
-    COLOURS,
     GREY,
     SMALL_PRINT,
+    colour_map,
     new_axes,
+    plain,
     small_print,
     wrapped,
 )
@@ -61,7 +62,9 @@ def plot_distances(
     )  # fmt: skip
     ax.set_xticks(list(drawn), [f"{k}\n{len(own):,}" for k, own in drawn.items()])
     ax.tick_params(axis="x", labelsize="small", length=0)
-    ax.set_xlabel("edit distance, and pairs of cells")
+    beyond = int((distances.edits > most).sum())
+    more = f"; {beyond:,} pairs are further apart" if beyond else ""
+    ax.set_xlabel(f"edit distance, and pairs of cells{more}")
     ax.set_ylabel("latent distance (L2)")
     small_print(ax, caption)
     return ax
@@ -72,15 +75,19 @@ def plot_prediction(
     predicted: np.ndarray,
     *,
     label: str = "test accuracy",
+    unit: str = "%",
     caption: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Predicted against recorded accuracies, in percent, with RMSE and Pearson's r (Figure 2).
+    """Predicted against recorded figures, with RMSE and Pearson's r (Figure 2).
+
+    All count for these; of the picture a few extremes are left out.
 
     Args:
-        truth: Recorded, `[N]`, fractions.
+        truth: Recorded, `[N]`.
         predicted: Predicted for the same cells, `[N]`.
         label: What they are.
+        unit: `"%"` for fractions, which are drawn in percent; or none.
         caption: Table, encoder, labels and seed; in small print.
         ax: Axes to draw into; `None` makes a figure, without pyplot.
 
@@ -95,13 +102,14 @@ def plot_prediction(
             f"{predicted.shape}."
         )
     ax = new_axes(ax, (4.8, 4.0))
-    (left, right), (low, high) = (_span(100 * values) for values in (truth, predicted))
+    factor, words = (100, f"{label}, %") if unit == "%" else (1, label)
+    (left, right), (low, high) = (_span(factor * values) for values in (truth, predicted))
     bins = ax.hist2d(
-        100 * truth,
-        100 * predicted,
+        factor * truth,
+        factor * predicted,
         bins=120,
         range=((left, right), (low, high)),
-        cmap=COLOURS,
+        cmap=colour_map(),
         cmin=1,
         norm=LogNorm(),
         rasterized=True,
@@ -110,13 +118,13 @@ def plot_prediction(
     bar.outline.set_visible(False)  # type: ignore[operator]
     ax.axline((left, left), slope=1, color=GREY, linewidth=0.8, linestyle="--")
     ax.set(xlim=(left, right), ylim=(low, high))
-    ax.set_xlabel(f"{label}, %")
-    ax.set_ylabel(f"predicted {label}, %")
+    ax.set_xlabel(words)
+    ax.set_ylabel(f"predicted {words}")
     error = float(np.sqrt(np.square(truth - predicted).mean()))
     constant = np.ptp(truth) == 0 or np.ptp(predicted) == 0
     r = float("nan") if constant else float(np.corrcoef(truth, predicted)[0, 1])
     ax.text(
-        0.03, 0.03, f"RMSE {error:.4f}\nPearson's r {r:.3f}\n{len(truth):,} cells",
+        0.03, 0.03, f"RMSE {error:.4g}\nPearson's r {r:.3f}\n{len(truth):,} cells",
         transform=ax.transAxes, va="bottom", fontsize=8,
         bbox={"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.8, "pad": 2},
     )  # fmt: skip
@@ -152,7 +160,13 @@ def plot_areas(areas: AreaMeans, *, label: str, caption: str = "", ax: Axes | No
     if low == high:
         low, high = known.min(), known.max()
     image = ax.pcolormesh(
-        areas.edges_x, areas.edges_y, values, cmap=COLOURS, vmin=low, vmax=high, rasterized=True
+        areas.edges_x,
+        areas.edges_y,
+        values,
+        cmap=colour_map(),
+        vmin=low,
+        vmax=high,
+        rasterized=True,
     )
     ax.set(aspect="equal", xticks=[], yticks=[])
     ax.spines[:].set(visible=True, color="#cccccc", linewidth=0.6)
@@ -162,7 +176,7 @@ def plot_areas(areas: AreaMeans, *, label: str, caption: str = "", ax: Axes | No
     }[int(below), int(above)]  # fmt: skip
     bar = ax.figure.colorbar(image, ax=ax, label=label, shrink=0.9, pad=0.02, extend=extend)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    ax.set_xlabel(wrapped(ax, caption, SMALL_PRINT["fontsize"]), **SMALL_PRINT)
+    ax.set_xlabel(wrapped(ax, plain(caption), SMALL_PRINT["fontsize"]), **SMALL_PRINT)
     return ax
 
 
@@ -194,6 +208,6 @@ def plot_visits(points: LatentMap, rows: np.ndarray, *, label: str = "search", a
     ax.plot(*xy[-1], "s", color=CATEGORY_COLOURS[7], label="last query", **ends)
     ax.legend(
         fontsize=7, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0),
-        title=wrapped(ax, label, 7), title_fontsize=7,
+        title=wrapped(ax, plain(label), 7), title_fontsize=7,
     )  # fmt: skip
     return ax

@@ -10,7 +10,14 @@ import numpy as np
 from archrep.errors import ConfigError
 from archrep.latent_map import LatentMap, telling_columns
 from archrep.plots.operations import describe
-from archrep.plots.style import CATEGORY_COLOURS, COLOURS, MISSING, SMALL_PRINT, new_axes, wrapped
+from archrep.plots.style import (
+    CATEGORY_COLOURS,
+    MISSING,
+    SMALL_PRINT,
+    colour_map,
+    new_axes,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,14 +152,13 @@ def _draw_numbers(
     points: LatentMap, values: np.ndarray, label: str | None, ax: Axes, style: dict[str, Any]
 ) -> None:
     """Whole numbers of a small range get one colour each; others a range without extremes."""
-    import matplotlib
     from matplotlib.colors import BoundaryNorm, Normalize
 
     known = np.isfinite(values)
     if not known.any():
         raise ConfigError(f"No point has a value of {label or 'the column'}: all are NaN.")
     low, high = values[known].min(), values[known].max()
-    colours = matplotlib.colormaps[COLOURS]
+    colours = colour_map()
     norm: Normalize
     bar: dict[str, Any] = {"label": label, "shrink": 0.9, "pad": 0.02}
     if high - low < 16 and (values[known] == values[known].round()).all():

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archrep.comparison import Curve
-from archrep.errors import ConfigError
-from archrep.plots.style import CATEGORY_COLOURS, new_axes, small_print
+from archrep.plots.style import line_style, new_axes, plain, small_print
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_DASHES = ("-", "--", "-.", ":")
 
 
 def plot_curves(
@@ -43,9 +40,9 @@ def plot_curves(
     """
     ax = new_axes(ax)
     for number, (label, curve) in enumerate(curves.items()):
-        colour, dashes = _style(number)
+        colour, dashes = line_style(number)
         line = curve.mean if mean else curve.middle
-        ax.plot(curve.budget, 100 * line, dashes, color=colour, label=label, linewidth=1.5)
+        ax.plot(curve.budget, 100 * line, dashes, color=colour, label=plain(label), linewidth=1.5)
         if not mean:
             ax.fill_between(
                 curve.budget,
@@ -56,8 +53,8 @@ def plot_curves(
                 linewidth=0,
             )
     for label, (number, curve) in (beside or {}).items():
-        colour, _ = _style(number)
-        ax.plot(curve.budget, 100 * curve.mean, ":", color=colour, label=label, linewidth=1)
+        colour, _ = line_style(number)
+        ax.plot(curve.budget, 100 * curve.mean, ":", color=colour, label=plain(label), linewidth=1)
     if log:
         ax.set_xscale("log")
         ax.set_yscale("log", nonpositive="clip")
@@ -83,9 +80,17 @@ def plot_ecdf(
     """
     ax = new_axes(ax)
     for number, (label, values) in enumerate(regrets.items()):
-        colour, dashes = _style(number)
+        colour, dashes = line_style(number)
         share = np.arange(1, len(values) + 1) / len(values)
-        ax.step(100 * values, share, dashes, where="post", color=colour, label=label, linewidth=1.5)
+        ax.step(
+            100 * values,
+            share,
+            dashes,
+            where="post",
+            color=colour,
+            label=plain(label),
+            linewidth=1.5,
+        )
     ax.set_ylim(0, 1.02)
     _finish(ax, xlabel, "share of runs", caption)
     return ax
@@ -98,13 +103,6 @@ def _label_decades_only(ax: Axes) -> None:
     for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
         if high >= 10 * low:
             axis.set_minor_formatter(NullFormatter())
-
-
-def _style(number: int) -> tuple[str, str]:
-    count = len(CATEGORY_COLOURS)
-    if number >= count * len(_DASHES):
-        raise ConfigError(f"At most {count * len(_DASHES)} searches can be told apart.")
-    return CATEGORY_COLOURS[number % count], _DASHES[number // count]
 
 
 def _finish(ax: Axes, xlabel: str, ylabel: str, caption: str) -> None:

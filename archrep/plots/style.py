@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from archrep.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 COLOURS = "viridis"  # perceptually uniform, and readable with any colour deficiency
+_SHOWN = {False: (0.0, 0.93), True: (0.1, 1.0)}
+"""Part of it that stands out from a light and from a dark page."""
 CATEGORY_COLOURS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#777777",
-)  # fmt: skip  # Okabe and Ito (2008)
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8100", "#777777",
+)  # fmt: skip  # Okabe and Ito (2008), their yellow darkened for white pages
 MISSING = "#bbbbbb"
 GREY = "#777777"
 """Lines and small print: as far from white as from a dark page."""
@@ -25,6 +31,7 @@ SMALL_PRINT: dict[str, Any] = {"fontsize": 7, "color": GREY}
 FILES = (".png", ".svg", ".pdf")
 """Kinds of picture files: one of pixels, two of lines."""
 
+_DASHES = ("-", "--", "-.", ":")
 _PAGES = {False: ("white", "#111111"), True: ("#16181d", "#e6e6e6")}
 
 
@@ -62,12 +69,15 @@ def check_file(path: Path, option: str = "--out") -> None:
     """Refuse a file that no picture can be written to, before anything is computed.
 
     Raises:
-        ConfigError: It is of another kind than `FILES`, or a folder.
+        ConfigError: It is of another kind than `FILES`, a folder, or in one that cannot be written.
     """
     if path.suffix.lower() not in FILES:
         raise ConfigError(f"`{option}` takes a .png, .svg or .pdf file. Got {str(path)!r}.")
     if path.is_dir():
         raise ConfigError(f"`{option}` must be a file. {path} is a folder.")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"`{option}` must be in a folder that can be written. {there} cannot.")
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 200) -> None:
@@ -90,6 +100,32 @@ def save_figure(figure: Figure, path: Path, dpi: int = 200) -> None:
     )
 
 
+def colour_map() -> Colormap:
+    """`COLOURS`, without the end that would vanish on the page."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap, to_rgb
+
+    dark = sum(to_rgb(matplotlib.rcParams["axes.facecolor"])) < 1.5
+    return ListedColormap(matplotlib.colormaps[COLOURS](np.linspace(*_SHOWN[dark], 256)))
+
+
+def line_style(number: int) -> tuple[str, str]:
+    """Colour and dashes of one of several lines.
+
+    Raises:
+        ConfigError: There are more than can be told apart.
+    """
+    count = len(CATEGORY_COLOURS)
+    if number >= count * len(_DASHES):
+        raise ConfigError(f"At most {count * len(_DASHES)} lines can be told apart.")
+    return CATEGORY_COLOURS[number % count], _DASHES[number // count]
+
+
+def plain(text: str) -> str:
+    """Text as it is, for Matplotlib: `$` begins no formula, and what is no character is a mark."""
+    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
+
+
 def new_axes(ax: Axes | None, size: tuple[float, float] = (5.2, 4.0)) -> Axes:
     """The axes that were given, or those of a new figure, made without pyplot."""
     if ax is not None:
@@ -102,7 +138,7 @@ def new_axes(ax: Axes | None, size: tuple[float, float] = (5.2, 4.0)) -> Axes:
 def small_print(ax: Axes, text: str) -> None:
     """What a reader must know, above the axes, in lines that fit them."""
     if text:
-        text = wrapped(ax, text, SMALL_PRINT["fontsize"])
+        text = wrapped(ax, plain(text), SMALL_PRINT["fontsize"])
         ax.annotate(
             text, (0.5, 1.02), xycoords="axes fraction", ha="center", va="bottom", **SMALL_PRINT
         )

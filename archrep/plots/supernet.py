@@ -11,7 +11,15 @@ from archrep.cells.genotype import Genotype
 from archrep.cells.registry import get_space
 from archrep.errors import CellError, ShapeError
 from archrep.plots.cell import draw_cells
-from archrep.plots.style import CATEGORY_COLOURS, COLOURS, SMALL_PRINT, new_axes, small_print
+from archrep.plots.style import (
+    CATEGORY_COLOURS,
+    SMALL_PRINT,
+    colour_map,
+    line_style,
+    new_axes,
+    plain,
+    small_print,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,19 +117,26 @@ def plot_by_epoch(
     """
     ax = new_axes(ax, (5.6, 4.0))
     for number, (label, line) in enumerate(lines.items()):
-        values, colour = np.array(line, float), CATEGORY_COLOURS[number % len(CATEGORY_COLOURS)]
+        values = np.array(line, float)
+        colour, _ = line_style(number)
         epochs = np.arange(1, len(values) + 1)
-        # Whole numbers of several runs often coincide; a little apart they can be told apart.
-        shift = 0.04 * (number - (len(lines) - 1) / 2)
-        ax.plot(epochs, values.mean(1) + shift, color=colour, label=label, linewidth=1.5)
+        # Whole numbers of several runs often coincide: a dashed line shows the one below it.
+        dashes = (0, (4 + number, 2)) if number % 2 else "-"
+        width = 2.4 if number % 2 == 0 else 1.4
+        ax.plot(
+            epochs, values.mean(1), color=colour, linestyle=dashes, label=plain(label), lw=width
+        )
         if values.shape[1] > 1:
             ax.fill_between(
                 epochs, values.min(1), values.max(1), color=colour, alpha=0.15, linewidth=0
             )
+    seeds = sorted({np.shape(line)[1] for line in lines.values()})
     ax.set_xlabel("epoch")
     ax.set_ylabel(ylabel)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
+    of = " or ".join(map(str, seeds)) + (" seed" if seeds == [1] else " seeds")
+    small_print(ax, of if seeds == [1] else f"mean of {of}, band from least to most")
     return ax
 
 
@@ -138,14 +153,14 @@ def plot_ranks(
 
     Args:
         score: Of every cell, `[N]`; large is good.
-        accuracy: Recorded, `[N]`; cells without (NaN) are left out.
+        accuracy: Recorded, `[N]`; cells without it or a score (NaN) are left out.
         label: What the score is.
-        tau: Kendall's, for the small print.
+        tau: Kendall's of the same cells, for the small print.
         caption: Supernet, table, data set and seed.
         ax: Axes to draw into; `None` makes a figure, without pyplot.
 
     Raises:
-        ShapeError: They are not as many.
+        ShapeError: They are not as many, or fewer than two are known.
     """
     from matplotlib.colors import LogNorm
 
@@ -154,10 +169,18 @@ def plot_ranks(
             f"`score` and `accuracy` must be [N]. Got {score.shape} and {accuracy.shape}."
         )
     ax = new_axes(ax, (4.8, 4.0))
-    known = np.isfinite(accuracy)
+    known = np.isfinite(accuracy) & np.isfinite(score)
+    if known.sum() < 2:
+        raise ShapeError("`score` and `accuracy` must both be there for two cells. They are not.")
     ranks = [np.argsort(np.argsort(-values[known], kind="stable")) for values in (accuracy, score)]
     bins = ax.hist2d(
-        ranks[0] + 1, ranks[1] + 1, bins=60, cmap=COLOURS, cmin=1, norm=LogNorm(), rasterized=True
+        ranks[0] + 1,
+        ranks[1] + 1,
+        bins=60,
+        cmap=colour_map(),
+        cmin=1,
+        norm=LogNorm(),
+        rasterized=True,
     )[3]
     bar = ax.figure.colorbar(bins, ax=ax, label="cells", shrink=0.9, pad=0.02)
     bar.outline.set_visible(False)  # type: ignore[operator]

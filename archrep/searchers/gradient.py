@@ -135,7 +135,15 @@ class Darts(Searcher):
         if self.settings.valid == "half":
             return halves(images, seed)
         if self.settings.valid == "ordered-half":
-            return ordered_halves(images)
+            first, second = ordered_halves(images)
+            if images.task == "classes":
+                own = [set(part.targets.unique().tolist()) for part in (first, second)]
+                if own[0] != own[1]:
+                    raise ConfigError(
+                        "`valid` must be 'half' for these images: their stored order puts classes "
+                        "into one half only. Got 'ordered-half'."
+                    )
+            return first, second
         masks = images.targets.flip(-1) if images.task == "masks" else images.targets
         return images, replace(images, images=images.images.flip(-1), targets=masks)
 

@@ -47,9 +47,15 @@ def agreement(scores: np.ndarray, accuracies: np.ndarray) -> dict[str, float]:
 
 
 def kendall(scores: np.ndarray, accuracies: np.ndarray) -> float:
-    """Kendall's tau-b of scores and accuracies, `[M]` each; 0 where all scores are the same."""
+    """Kendall's tau-b of scores and accuracies, `[M]` each; 0 where all scores are the same.
+
+    Raises:
+        ShapeError: One of them is not a number.
+    """
     from scipy.stats import kendalltau
 
+    if np.isnan(scores).any() or np.isnan(accuracies).any():
+        raise ShapeError("Scores and accuracies must be numbers. Leave cells without them out.")
     tau = float(kendalltau(scores, accuracies).statistic)
     return 0.0 if np.isnan(tau) else tau
 

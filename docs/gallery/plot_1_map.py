@@ -4,7 +4,7 @@ A map of a search space
 
 All 15,625 cells of NAS-Bench-201, placed by an encoder that never saw an accuracy.
 
-On the command line: ``archrep plot map RUN --table NAME``, with ``--areas`` for the means.
+On the command line: ``archrep plot map RUN --table NAME --out FILE``; ``--areas`` for the means.
 """
 
 # %%

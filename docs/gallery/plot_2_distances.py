@@ -4,7 +4,7 @@ Near in the graph, near in the latent space
 
 Latent distance by edit distance along a random walk: Figure 3 of the arch2vec paper.
 
-On the command line: ``archrep plot distances nasbench101``.
+On the command line: ``archrep plot distances nasbench101 --out FILE``.
 """
 
 # %%

@@ -4,7 +4,7 @@ Accuracies predicted from embeddings
 
 A Gaussian process sees 250 accuracies and predicts all others: Figure 2 of the arch2vec paper.
 
-On the command line: ``archrep plot prediction RUN --table NAME``.
+On the command line: ``archrep plot prediction RUN --table NAME --out FILE``.
 """
 
 import matplotlib.pyplot as plt

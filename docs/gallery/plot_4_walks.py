@@ -4,8 +4,8 @@ Walks from cell to cell
 
 What lies beside a cell, and what between two: Figures 5, 11, 12 and 13 of the arch2vec paper.
 
-On the command line: ``archrep plot neighbours RUN --cell CELL`` and
-``archrep plot interpolation RUN FIRST SECOND``.
+On the command line: ``archrep plot neighbours RUN --cell CELL --out FILE`` and
+``archrep plot interpolation RUN FIRST SECOND --out FILE``.
 """
 
 # %%

@@ -5,8 +5,8 @@ Regret of searches
 Three strategies, 30 seeds each, on the table that comes with the package: Figure 6 of the
 arch2vec paper for a table of your own.
 
-On the command line: ``archrep search``, then ``archrep plot regret DIR...`` and
-``archrep plot ecdf DIR...``.
+On the command line: ``archrep search``, then ``archrep plot regret DIR... --out FILE`` and
+``archrep plot ecdf DIR... --out FILE``.
 """
 
 import tempfile

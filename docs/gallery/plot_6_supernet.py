@@ -4,8 +4,8 @@ What a supernet says without labels
 
 A supernet trained on random labels ranks all cells by how far their weights turned.
 
-On the command line: ``archrep supernet``, then ``archrep plot ranks RUN`` and
-``archrep plot epochs RUN...``.
+On the command line: ``archrep supernet``, then ``archrep plot ranks RUN --out FILE`` and
+``archrep plot epochs RUN... --out FILE``.
 """
 
 import tempfile

@@ -4,7 +4,7 @@ Cells of every space
 
 Drawn from input to output; in a notebook a ``Cell`` draws itself.
 
-On the command line: ``archrep draw CELL``.
+On the command line: ``archrep draw CELL --out FILE``.
 """
 
 import matplotlib.pyplot as plt

@@ -12,6 +12,7 @@ from archrep.cells import get_space
 from archrep.cells.genotype import Genotype
 from archrep.cli.main import main
 from archrep.embeddings import EmbeddingTable, load_encoder
+from archrep.plots.supernet import plot_by_epoch
 from archrep.search import SearchConfig, search
 from archrep.searchers.config import SupernetConfig
 from archrep.searchers.run import train_supernet
@@ -66,8 +67,8 @@ EVERY = {
 }  # fmt: skip
 SAID = {
     "map by structure": ["PCA, seed 0, 300 of 15,625 cells", "3x3 convolutions"],
-    "map by accuracy": ["test accuracy on digits, %"],
-    "areas": ["test accuracy on digits, %", "300 of 15,625 cells"],
+    "map by accuracy": ["test accuracy on digits, 6 epochs, %"],
+    "areas": ["test accuracy on digits, 6 epochs, %", "300 of 15,625 cells"],
     "visits": ["first query", "random", "seed 2"],
     "distances": ["walk of 30 steps", "edit distance"],
     "prediction": ["RMSE", "30 labels"],
@@ -76,8 +77,8 @@ SAID = {
     "interpolation": ["preset archrep", "33 %"],
     "regret": ["random", "local-search", "protocol mean"],
     "seconds": ["simulated seconds"],
-    "ecdf": ["share of runs"],
-    "ranks": ["rank by angle", "Kendall's tau"],
+    "ecdf": ["share of runs", "all runs"],
+    "ranks": ["rank by angle", "Kendall's tau -0.1"],
     "epochs": ["skips", "darts"],
     "another figure": ["loss", "supernet"],
 }
@@ -90,6 +91,47 @@ def test_every_picture_is_drawn_and_says_what_it_is_of(name, folder, tmp_path):
     text = " ".join(" ".join(t for t in tree.getroot().itertext() if t.strip()).split())
     for words in SAID[name]:
         assert words in text
+
+
+def test_figures_of_another_unit_are_drawn_in_it(folder, tmp_path):
+    words = ["prediction", "@cells.safetensors", "--table", "digits", "--metric", "params"]
+    assert run(folder, [*words, "--least", "0"], tmp_path / "a.svg") == 0
+    text = (tmp_path / "a.svg").read_text()
+    assert "predicted params" in text
+    assert "params, %" not in text
+
+
+def test_a_figure_that_begins_late_is_drawn_where_it_begins(folder, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "archrep.plots.supernet.plot_by_epoch",
+        lambda lines, **kwargs: drawn.update(lines) or plot_by_epoch(lines, **kwargs),
+    )
+    (tmp_path / "late").mkdir()
+    lines = ['{"loss": [1.0]}', '{"loss": [1.0], "valid_loss": [2.0]}']
+    (tmp_path / "late" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    words = ["epochs", tmp_path / "late", "--figure", "valid_loss"]
+    assert run(folder, words, tmp_path / "a.png") == 0
+    assert np.isnan(drawn["late"][0][0])
+    assert drawn["late"][1] == [2.0]
+
+
+def test_names_with_signs_of_formulas_are_names(folder, tmp_path):
+    there = tmp_path / "run$\\frac$"
+    there.mkdir()
+    (there / "cells.safetensors").write_bytes((folder / "cells.safetensors").read_bytes())
+    (there / "metrics.jsonl").write_text('{"loss": [1.0]}\n')
+    assert run(folder, ["map", there / "cells.safetensors", *FAST], tmp_path / "a.png") == 0
+    assert run(folder, ["epochs", there, "--figure", "loss"], tmp_path / "b.png") == 0
+
+
+def test_a_search_of_other_cells_is_counted(tmp_path, folder):
+    whole = EmbeddingTable.load(folder / "cells.safetensors")
+    part = EmbeddingTable(whole.embeddings[:9000], whole.cells[np.arange(9000)], whole.space)
+    part.save(tmp_path / "part.safetensors")
+    words = ["map", tmp_path / "part.safetensors", *FAST, "--visits", "@random"]
+    assert run(folder, words, tmp_path / "a.svg") == 0
+    assert "of 20 not on it" in (tmp_path / "a.svg").read_text()
 
 
 def test_a_second_colour_needs_no_second_map(folder, tmp_path, monkeypatch):
@@ -116,7 +158,8 @@ def test_a_second_colour_needs_no_second_map(folder, tmp_path, monkeypatch):
         (["prediction", "@cells.safetensors", "--table", "digits", "--labels", "1"], "at least 2"),
         (["prediction", "@cells.safetensors", "--table", "digits", "--least", "1"], "two cells"),
         (["neighbours", "@cells.safetensors", "--cell", "x"], "official index"),
-        (["neighbours", "@cells.safetensors", "--walks", "0"], "`--walks` must be at least 1"),
+        (["neighbours", "@cells.safetensors", "--walks", "0"], "`--walks` must be from 1"),
+        (["neighbours", "@cells.safetensors", "--steps", "-1"], "`--steps` must be at least 1"),
         (["neighbours", "@cells.safetensors", "--steps", "99999"], "below the 15,625 cells"),
         (["interpolation", "nasbench201", "6111", "99999"], "99999"),
         (["regret"], "Name one run directory"),

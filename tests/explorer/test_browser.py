@@ -265,6 +265,9 @@ def test_a_damaged_link_is_no_failure(page):
     page.open("#view=x,1&colour=nothing&filter=a:b&filter=params:1&cell=zz&search=gone:1:2")
     assert page.js("explorer.shownCount()") == 15_625
     assert page.js("explorer.state.selected") == -1
+    for number in ("1.5", "-3", "1e9"):
+        page.open(f"#cell={number}")
+        assert page.js("explorer.state.selected") == -1
 
 
 def test_everything_works_by_keyboard(page):

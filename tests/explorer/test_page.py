@@ -244,7 +244,9 @@ def test_a_table_of_another_space_is_refused():
 
 
 def test_a_search_of_another_space_or_table_is_refused(searched):
-    with pytest.raises(TableError, match=r"whose space is nasbench201. The page is of nasbench101"):
+    with pytest.raises(
+        TableError, match=r"whose space is nasbench201. These cells are of nasbench101"
+    ):
         load_trajectories(searched, "nasbench101", np.arange(9), None, most=3)
     digits = open_table("digits")
     other = type(digits)(digits._data, sha256="f" * 64)

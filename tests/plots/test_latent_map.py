@@ -14,6 +14,7 @@ from archrep.cells import SPACES
 from archrep.errors import ConfigError, RunError, ShapeError
 from archrep.latent_map import (
     LatentMap,
+    MapNotKept,
     cached_map,
     latent_map,
     space_columns,
@@ -106,9 +107,18 @@ class TestKept:
     def test_a_cut_off_file_is_computed_anew(self, tmp_path):
         first = cached_map(BLOBS, method="pca", folder=tmp_path)
         (file,) = tmp_path.glob("*.npz")
-        file.write_bytes(file.read_bytes()[:100])
-        np.testing.assert_array_equal(cached_map(BLOBS, method="pca", folder=tmp_path).xy, first.xy)
+        whole = file.read_bytes()
+        for content in (whole[:100], whole[:60] + bytes(200) + whole[260:]):
+            file.write_bytes(content)
+            again = cached_map(BLOBS, method="pca", folder=tmp_path)
+            np.testing.assert_array_equal(again.xy, first.xy)
         assert len(LatentMap.load(file)) == 90
+
+    def test_a_folder_that_cannot_be_written_costs_no_map(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.warns(MapNotKept, match="The map is not kept"):
+            points = cached_map(BLOBS, method="pca", folder=tmp_path / "file" / "maps")
+        assert len(points) == 90
 
     def test_the_folder_is_that_of_the_environment(self, tmp_path, monkeypatch):
         monkeypatch.setenv("ARCHREP_MAPS", str(tmp_path / "maps"))

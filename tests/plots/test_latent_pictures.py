@@ -202,5 +202,5 @@ class TestFiles:
         with pytest.raises(ConfigError, match="is a folder"):
             check_file(tmp_path / "b.png")
         (tmp_path / "file").touch()
-        with pytest.raises(RunError):
+        with pytest.raises(ConfigError, match="must be in a folder that can be written"):
             save_figure(Figure(), tmp_path / "file" / "a.png")

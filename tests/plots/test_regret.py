@@ -62,5 +62,5 @@ def test_no_two_of_many_searches_look_alike():
     curves = {str(number): a_curve() for number in range(20)}
     ax = plot_curves(curves, xlabel="queries", ylabel="regret, %")
     assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 20
-    with pytest.raises(ConfigError, match="searches can be told apart"):
+    with pytest.raises(ConfigError, match="lines can be told apart"):
         plot_curves({str(n): a_curve() for n in range(99)}, xlabel="queries", ylabel="regret, %")

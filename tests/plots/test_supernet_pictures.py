@@ -56,7 +56,9 @@ def test_numbers_by_epoch_have_a_panel_each_and_texts_none():
 def test_runs_by_epoch_are_means_with_a_band():
     ax = plot_by_epoch({"a": [[0, 2], [4, 6]], "b": [[1], [1], [1]]}, ylabel="skips")
     lines = ax.get_lines()
-    np.testing.assert_allclose(lines[0].get_ydata(), [1, 5], atol=0.1)
+    np.testing.assert_array_equal(lines[0].get_ydata(), [1, 5])
+    np.testing.assert_array_equal(lines[1].get_ydata(), [1, 1, 1])
+    assert "mean of 1 or 2 seeds" in ax.texts[0].get_text()
     assert len(lines[1].get_xdata()) == 3
     assert len(ax.collections) == 1
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]

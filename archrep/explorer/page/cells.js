@@ -36,6 +36,7 @@ const idOf = (row) => (table.ids ? table.ids[row] : row);
 
 /** Row of an official index; -1 if the page lacks it. */
 function rowOfId(id) {
+  if (!Number.isInteger(id) || id < 0) return -1;
   if (!table.ids) return id < count ? id : -1;
   const row = lowerBound(count, (k) => table.ids[k] < id);
   return row < count && table.ids[row] === id ? row : -1;

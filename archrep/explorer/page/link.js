@@ -63,7 +63,9 @@ async function readLink() {
   const ranges = parts.getAll("filter").map((filter) => filter.split(":"));
   await setFilters(ranges.map(([name, low, high]) => [name, Number(low), Number(high)]));
   select(parts.has("cell") ? rowOfId(Number(parts.get("cell"))) : -1);
-  const [name, seed, step] = (parts.get("search") ?? "").split(":");
+  const told = (parts.get("search") ?? "").split(":");
+  const [seed, step] = told.splice(-2);  // a name may hold colons
+  const name = told.join(":");
   const search = about.searches.findIndex((one) => one.name === name);
   await showRun(search, Number(seed), Number(step) || undefined);
   link.ready = true;
