@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     if options.runs < 1:
         raise ConfigError(f"`runs` must be at least 1. Got {options.runs}.")
     from archrep.embeddings import load_embeddings
-    from archrep.explorer.content import gather
+    from archrep.explorer.content import check_parts, gather
     from archrep.explorer.page import check_target, write_page
     from archrep.latent_map import cached_map
     from archrep.tables.registry import open_recorded
@@ -61,6 +61,7 @@ def main(argv: list[str]) -> int:
     check_target(options.out)
     embeddings, run = load_embeddings(options.run)
     table = None if options.table is None else open_recorded(options.table)
+    check_parts(embeddings, table, options.search)
     with Display(patience=2.0) as display:
 
         def report(what: str, done: int, of: int) -> None:

@@ -83,8 +83,7 @@ def gather(
             "make the map with `everything=True`."
         )
     space = get_space(embeddings.space)
-    if table is not None:
-        _check_table(table, space)
+    check_parts(embeddings, table)
     order = np.argsort(embeddings.cell_ids, kind="stable")
     cells, ids = embeddings.cells[order], embeddings.cell_ids[order]
     if len(ids) and ids[0] < 0:
@@ -104,6 +103,23 @@ def gather(
         table=None if table is None else {"title": table.info.title, "notes": table.info.notes},
         searches=told_apart([load_trajectories(f, space.name, ids, table, runs) for f in searches]),
     )
+
+
+def check_parts(
+    embeddings: EmbeddingTable, table: Table | None, searches: Sequence[Path] = ()
+) -> None:
+    """Refuse, before a map is made, what cannot be shown together.
+
+    Raises:
+        TableError: The table, or a search, is of another space or table.
+        RunError: A search is unfinished or damaged.
+    """
+    space = get_space(embeddings.space)
+    if table is not None:
+        _check_table(table, space)
+    ids = np.sort(embeddings.cell_ids)
+    for folder in searches:
+        load_trajectories(folder, space.name, ids, table, most=1)
 
 
 def _check_table(table: Table, space: Space) -> None:

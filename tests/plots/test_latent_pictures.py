@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from archrep.cells import get_space
-from archrep.errors import ConfigError, RunError, ShapeError
+from archrep.errors import ConfigError, ShapeError
 from archrep.latent_map import LatentMap, area_means
 from archrep.plots import (
     house_style,
