@@ -230,3 +230,14 @@ def test_supernets_of_every_kind_train_at_tiny_size(experiment, rows, tmp_path, 
     entries = json.loads((tmp_path / "s.json").read_text())
     assert [entry["label"] for entry in entries] == rows
     assert all(np.isfinite(entry["last_epoch"]["loss"]).all() for entry in entries)
+
+
+def test_figures_name_the_runs_that_are_not_there(tmp_path):
+    command = [sys.executable, ROOT / "benchmarks" / "figures.py", "--runs", tmp_path]
+    done = subprocess.run(
+        [*command, "--out", tmp_path / "figures"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "distances-nasbench101: " in done.stderr
+    assert done.stderr.count("is not there") == done.stderr.splitlines()[-1].count(",") + 1
+    assert "Traceback" not in done.stderr

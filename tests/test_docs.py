@@ -9,12 +9,15 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from archrep.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -132,6 +135,38 @@ def test_relative_links_and_pictures_of_a_page_exist(page):
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
     local = [t.partition("#")[0] for t in targets if not re.match(r"[a-z]+:|#", t)]
     assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+INLINE = re.compile(r"(?<!`)`{1,2}(archrep [a-z][^`]*)`{1,2}(?!`)")
+
+
+def inline_commands() -> list[tuple[str, str]]:
+    """Commands within sentences and tables, with the page they stand on."""
+    pages = [*PAGES, *sorted((ROOT / "docs" / "gallery").glob("*.py"))]
+    return [
+        (name_of(page), " ".join(found.split()))
+        for page in pages
+        for found in INLINE.findall(FENCE.sub("", page.read_text()))
+    ]
+
+
+def test_commands_within_sentences_have_the_words_and_flags_that_help_knows():
+    helps: dict[tuple[str, ...], str] = {}
+    unknown = []
+    for page, text in inline_commands():
+        words = shlex.split(text)[1:]
+        if words[0].startswith("-"):
+            continue
+        assert words[0] in COMMANDS, (page, text)
+        has_words = words[0] in ("plot", "tables") and len(words) > 1
+        command = tuple(words[: 2 if has_words and words[1].islower() else 1])
+        if command not in helps:
+            shown = [sys.executable, "-m", "archrep.cli.main", *command, "--help"]
+            helps[command] = execute(shown, ROOT)
+        flags = [word.partition("=")[0] for word in words if word.startswith("--")]
+        unknown += [(page, text, flag) for flag in flags if flag not in helps[command]]
+    assert unknown == []
+    assert len(helps) > 10
 
 
 def test_no_page_has_a_name_that_sphinx_writes_a_page_of_its_own_to():
