@@ -39,6 +39,9 @@ Figures are those of arch2vec (Yan et al., 2020). FILE ends in .png, .svg or .pd
 a dark page. `archrep plot WORD --help` explains one of them.
 example: archrep plot map runs/nasbench201 --table nasbench201 --areas --out map.png"""
 
+MOST_CELLS = 500
+"""Of a picture of walks; it is some ten inches high for fifty."""
+
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 
@@ -332,6 +335,11 @@ def draw_neighbours(options: NeighboursOptions) -> Axes:
             )
         drawn = numpy_stream(options.seed, "plot/walks").permutation(len(embeddings))
         starts = drawn[: options.walks].tolist()
+    if (wanted := len(starts) * (options.steps + 1)) > MOST_CELLS:
+        raise ConfigError(
+            f"A picture holds at most {MOST_CELLS:,} cells. Got {len(starts)} walks of "
+            f"{options.steps} steps, {wanted:,}: take fewer, or shorter ones."
+        )
     columns = min(8, options.steps + 1)
     empty = -(options.steps + 1) % columns  # a walk begins in a row of its own
     cells: list[Cell | None] = []

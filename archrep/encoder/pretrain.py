@@ -177,13 +177,14 @@ def _draw_map(
 ) -> None:
     from archrep.latent_map import latent_map, space_columns
     from archrep.plots.latent_map import map_figure
+    from archrep.plots.style import house_style, save_figure
 
     points = latent_map(embeddings, max_points=MAP_POINTS, seed=config.seed)
     points.save(folder / "map.npz")
     columns = space_columns(space, cells[points.rows])
     title = f"{space.title}, preset {config.preset}, seed {config.seed}"
-    figure = map_figure(points, columns, title=title)
-    write_atomically(folder / "map.png", lambda path: figure.savefig(path, dpi=150))
+    with house_style():
+        save_figure(map_figure(points, columns, title=title), folder / "map.png", dpi=150)
 
 
 def _prepare(

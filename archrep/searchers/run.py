@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from archrep.files import (
     read_arrays,
     read_json,
     write_arrays,
-    write_atomically,
     write_json,
 )
 from archrep.objectives.base import Objective
@@ -39,6 +37,7 @@ from archrep.objectives.classification import Classification
 from archrep.objectives.colorization import Colorization
 from archrep.objectives.reconstruction import Reconstruction
 from archrep.objectives.registry import make_objective
+from archrep.plots.style import house_style, save_figure
 from archrep.plots.supernet import epochs_figure, found_figure
 from archrep.run_directory import begin_run
 from archrep.searchers.base import Figures, Searcher
@@ -450,13 +449,14 @@ def _write_metrics(folder: Path, history: list[Figures], *, append: bool = False
 
 def _draw(folder: Path, space: str, summary: dict[str, Any], history: list[Figures]) -> None:
     """Pictures of the cells found, where there are any, and of all figures by epoch."""
-    figures = {"cells.png": found_figure(space, summary["found"], summary["seeds"])}
-    if history:
-        caption = f"{summary['config']['space']}, {summary['objective']}, {summary['images']}"
-        figures["epochs.png"] = epochs_figure(history, caption)
-    for name, figure in figures.items():
-        if figure is not None:
-            write_atomically(folder / name, partial(figure.savefig, dpi=150, format="png"))
+    with house_style():
+        figures = {"cells.png": found_figure(space, summary["found"], summary["seeds"])}
+        if history:
+            caption = f"{summary['config']['space']}, {summary['objective']}, {summary['images']}"
+            figures["epochs.png"] = epochs_figure(history, caption)
+        for name, figure in figures.items():
+            if figure is not None:
+                save_figure(figure, folder / name, dpi=150)
 
 
 def _finished(folder: Path) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def test_a_second_colour_needs_no_second_map(folder, tmp_path, monkeypatch):
         (["prediction", "@cells.safetensors", "--table", "digits", "--least", "1"], "two cells"),
         (["neighbours", "@cells.safetensors", "--cell", "x"], "official index"),
         (["neighbours", "@cells.safetensors", "--walks", "0"], "`--walks` must be from 1"),
+        (["neighbours", "@cells.safetensors", "--walks", "90"], "at most 500 cells"),
         (["neighbours", "@cells.safetensors", "--steps", "-1"], "`--steps` must be at least 1"),
         (["neighbours", "@cells.safetensors", "--steps", "99999"], "below the 15,625 cells"),
         (["interpolation", "nasbench201", "6111", "99999"], "99999"),
