@@ -138,10 +138,10 @@ class Darts(Searcher):
             first, second = ordered_halves(images)
             if images.task == "classes":
                 own = [set(part.targets.unique().tolist()) for part in (first, second)]
-                if own[0] != own[1]:
+                if 2 * len(own[0] & own[1]) < len(own[0] | own[1]):
                     raise ConfigError(
-                        "`valid` must be 'half' for these images: their stored order puts classes "
-                        "into one half only. Got 'ordered-half'."
+                        "`valid` must be 'half' for these images: their stored order puts most "
+                        "classes into one half only. Got 'ordered-half'."
                     )
             return first, second
         masks = images.targets.flip(-1) if images.task == "masks" else images.targets

@@ -265,6 +265,14 @@ class TestDarts:
             together = torch.cat([lane.images.images for lane in parts])
             assert torch.equal(together, some_images(64).images)
 
+    def test_images_in_the_order_of_their_classes_are_not_divided_in_it(self):
+        config = config_of(searcher="darts", searcher_settings={"valid": "ordered-half"})
+        images = some_images(64)
+        sorted_ = images.subset(np.argsort(images.targets.numpy(), kind="stable"))
+        objective = make_objective("supervised", {})
+        with pytest.raises(ConfigError, match="`valid` must be 'half' for these images"):
+            get_searcher("darts")(config, sorted_, objective)
+
     def test_figures_have_the_validation_loss_once_alphas_learn(self):
         settings = {"warmup_epochs": 1}
         searcher = searcher_of(
