@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -222,6 +223,14 @@ class EmbeddingTable:
         if space.size is None:
             return np.arange(len(self.cells))
         return space.index_array(self.cells)
+
+    @cached_property
+    def cells_sha256(self) -> str:
+        """What tells the cells, in their order, from those of another file."""
+        digest = hashlib.sha256(" ".join(self.cells.vocabulary).encode())
+        digest.update(np.ascontiguousarray(self.cells.ops).tobytes())
+        digest.update(np.ascontiguousarray(self.cells.adjacency_bits).tobytes())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.embeddings)

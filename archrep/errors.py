@@ -9,6 +9,10 @@ class CellError(ArchrepError, ValueError):
     """A cell, or the text of one, is not legal in its search space."""
 
 
+class NotationError(CellError):
+    """A text is not in the notation of a search space."""
+
+
 class SpaceError(ArchrepError, ValueError):
     """A search space was asked for something it does not have, such as an endless enumeration."""
 

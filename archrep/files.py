@@ -70,6 +70,19 @@ def make_folder(folder: Path) -> None:
         raise RunError(f"Cannot make the folder {folder}: {error.strerror}.") from None
 
 
+def check_writable(path: Path, option: str = "--out") -> None:
+    """Refuse, before the work, a file that cannot be written; a missing folder can be made.
+
+    Raises:
+        RunError: It is a folder, or in one that cannot be written.
+    """
+    if path.is_dir():
+        raise RunError(f"`{option}` must be a file. {path} is a folder.")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise RunError(f"`{option}` must be in a folder that can be written. {there} cannot.")
+
+
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Keep a second process out of a run directory, which is made if it does not exist.

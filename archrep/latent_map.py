@@ -1,4 +1,4 @@
-"""Two-dimensional maps of embeddings, and structural columns of cells to colour them by.
+"""Two-dimensional maps of embeddings.
 
 embeddings -> a sample -> its places on a plane -> places of all others beside their nearest
 
@@ -21,9 +21,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from archrep.cells.array import CellArray, node_pairs
-from archrep.cells.registry import get_space
-from archrep.cells.space import Space
+from archrep.cell_columns import GROUPS
 from archrep.errors import ConfigError, RunError, ShapeError
 from archrep.files import make_folder, write_atomically
 from archrep.seeding import derive_seed, numpy_stream
@@ -459,54 +457,6 @@ def area_means(points: LatentMap, column: np.ndarray, squares: int = 51) -> Area
     means = np.full(counts.prod(), np.nan)
     np.divide(sums, numbers, out=means, where=numbers > 0)
     return AreaMeans(means.reshape(counts[::-1]), edges[0], edges[1])
-
-
-# Structural columns ---------------------------------------------------------------------------
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "conv_3x3": ("conv3x3-bn-relu", "nor_conv_3x3", "sep_conv_3x3", "dil_conv_3x3"),
-    "pool_skip": ("maxpool3x3", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),
-    "conv_1x1": ("conv1x1-bn-relu", "nor_conv_1x1"),
-    "conv_5x5": ("sep_conv_5x5", "dil_conv_5x5"),
-}
-"""Columns that count several operations, so that maps of different spaces compare."""
-
-
-def space_columns(space: str | Space, cells: CellArray) -> dict[str, np.ndarray]:
-    """What can be said of cells without training them: whole numbers `[N]` of int16 by name.
-
-    `edges`, `nodes`, `depth` (edges on the longest path), `count_<op>` for every operation of the
-    space, and a column of `GROUPS` where the space has operations of that group.
-
-    Raises:
-        ConfigError: The cells are written in another vocabulary than that of the space.
-
-    Example:
-        >>> cells = get_space("nasbench201").enumerate()
-        >>> int(space_columns("nasbench201", cells)["count_nor_conv_3x3"].max())
-        6
-    """
-    space = get_space(space)
-    if cells.vocabulary != space.ops:
-        raise ConfigError(
-            f"`cells` must be cells of {space.title}, with operations {space.ops}. "
-            f"Got {cells.vocabulary}."
-        )
-    columns = {"edges": cells.num_edges, "nodes": cells.num_nodes, "depth": _depth(cells)}
-    counts = {op: (cells.ops == code).sum(1) for code, op in enumerate(space.ops)}
-    columns |= {f"count_{op}": count for op, count in counts.items()}
-    for name, members in GROUPS.items():
-        if present := [counts[op] for op in members if op in counts]:
-            columns[name] = np.sum(present, axis=0)
-    return {name: column.astype(np.int16) for name, column in columns.items()}
-
-
-def _depth(cells: CellArray) -> np.ndarray:
-    """Edges on the longest path of each cell, `[N]`."""
-    reach = np.zeros((len(cells), cells.max_nodes), np.int16)
-    for i, j in node_pairs(cells.max_nodes):  # by ascending j: reach[:, i] is final
-        np.maximum(reach[:, j], (reach[:, i] + 1) * cells.edge(i, j), out=reach[:, j])
-    return reach.max(1, initial=0)
 
 
 def telling_columns(

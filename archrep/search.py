@@ -132,6 +132,7 @@ class Job:
         candidates: What may be proposed.
         device: Where models are computed.
         file_rows: Rows of the candidates in the embeddings file that they come from, ascending.
+        file_sha256: `EmbeddingTable.cells_sha256` of that file.
     """
 
     config: SearchConfig
@@ -139,6 +140,7 @@ class Job:
     candidates: Candidates
     device: str = "cpu"
     file_rows: np.ndarray | None = None
+    file_sha256: str | None = None
 
     @property
     def strategy(self) -> type[Strategy]:
@@ -428,7 +430,7 @@ def prepare(
         from archrep.devices import resolve_device
 
         device = resolve_device(device).type
-    table, file_rows = open_table(config.table), None
+    table, file_rows, file_sha256 = open_table(config.table), None, None
     strategy = get_strategy(config.strategy)
     if config.encoding is not None and not strategy.needs_features:
         raise ConfigError(
@@ -481,6 +483,7 @@ def prepare(
         if stored.space != table.space.name:
             raise RunError(f"Expected embeddings of {table.space.title} in {path}.")
         file_rows = np.flatnonzero(table.answers(stored.cells))
+        file_sha256 = stored.cells_sha256
         if not len(file_rows):
             raise ConfigError(f"Expected cells that {table.info.title} knows in {path}. Got none.")
         candidates = Candidates.of_cells(table.space, stored.cells[file_rows])
@@ -491,7 +494,7 @@ def prepare(
         encoding = ""
     if strategy.needs_features and encoding:
         candidates = encode(candidates, encoding)
-    return Job(config, table, candidates, device, file_rows)
+    return Job(config, table, candidates, device, file_rows, file_sha256)
 
 
 def search(
@@ -664,6 +667,8 @@ def describe(traces: Traces, job: Job) -> tuple[Traces, dict[str, Any]]:
         "candidates": len(job.candidates),
         "candidate_classes": len(np.unique(job.candidates.classes)),
     }
+    if job.file_sha256 is not None:  # positions of the traces are rows of that file
+        about["cells_sha256"] = job.file_sha256
     if isinstance(table, Table):
         dataset, report_epochs = table.setting(config.dataset, config.report_epochs)
         traces = traces.with_figures(table, config.dataset, config.report_epochs)

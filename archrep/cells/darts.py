@@ -25,7 +25,7 @@ from archrep.cells.array import PAD, CellArray, edge_bit
 from archrep.cells.cell import Cell
 from archrep.cells.genotype import GENOTYPE_EXAMPLE, Genotype
 from archrep.cells.space import Space, check_request
-from archrep.errors import CellError, ConfigError, SpaceError
+from archrep.errors import CellError, ConfigError, NotationError, SpaceError
 
 CANDIDATES = (
     "none",
@@ -129,7 +129,7 @@ class Darts(Space):
         try:
             pairs = ast.literal_eval(text)
         except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-            raise CellError(
+            raise NotationError(
                 "A DARTS cell is written as a list of 8 (operation, input) pairs or as "
                 f"{GENOTYPE_EXAMPLE}. Got {text[:100]!r}."
             ) from None
@@ -245,7 +245,7 @@ def pairs_to_cell(pairs: object) -> Cell:
     except (TypeError, ValueError):
         items = []
     if len(items) != 8:
-        raise CellError(
+        raise NotationError(
             f"A DARTS cell is written as 8 (operation, input) pairs. Got {str(pairs)[:100]!r}."
         )
     edges = [(v, 10) for v in range(2, 10)]

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 
 from archrep.cells.cell import Cell
-from archrep.errors import CellError
+from archrep.errors import CellError, NotationError
 
 GENOTYPE_EXAMPLE = (
     "Genotype(normal=[('sep_conv_3x3', 1), ... 8 pairs], normal_concat=range(2, 6), "
@@ -48,7 +48,7 @@ class Genotype:
             normal, reduce = (ast.literal_eval(values[name]) for name in ("normal", "reduce"))
             joined = [ast.unparse(values[name]) for name in names if "_" in name and name in values]
         except (SyntaxError, ValueError, KeyError, TypeError, RecursionError, MemoryError):
-            raise CellError(
+            raise NotationError(
                 f"A genotype is written as {GENOTYPE_EXAMPLE}. Got {text[:100]!r}."
             ) from None
         if partial := [blocks for blocks in joined if blocks not in _ALL_BLOCKS]:

@@ -20,7 +20,7 @@ import numpy as np
 from archrep.cells.array import PAD, CellArray, edge_bit, hash_graphs, node_pairs
 from archrep.cells.cell import Cell
 from archrep.cells.space import Space, stream_enumerated
-from archrep.errors import CellError
+from archrep.errors import CellError, NotationError
 
 MAX_EDGES = 9
 CONV3X3, CONV1X1, MAXPOOL3X3 = "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3"
@@ -99,7 +99,7 @@ class NasBench101(Space):
             record = json.loads(text)
             matrix, ops = record["matrix"], record["ops"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise CellError(
+            raise NotationError(
                 f"A {self.title} cell is written as an official index, a 32-digit module hash or "
                 '{"matrix": [[0, 1], [0, 0]], "ops": ["input", "output"]}. '
                 f"Got {text[:80]!r}."

@@ -18,7 +18,7 @@ import numpy as np
 from archrep.cells.array import CellArray, edge_bit
 from archrep.cells.cell import Cell
 from archrep.cells.space import Space, stream_enumerated
-from archrep.errors import CellError
+from archrep.errors import CellError, NotationError
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """Candidate operations in the order of the official code."""
@@ -102,7 +102,7 @@ class NasBench201(Space):
             Cell(("input", *(op for op, _ in slots), "output"), EDGES) if len(slots) == 6 else None
         )
         if cell is None or self.format(cell) != text:
-            raise CellError(
+            raise NotationError(
                 f"A {self.title} cell is written as an official index or as "
                 "|op~0|+|op~0|op~1|+|op~0|op~1|op~2| with operations of "
                 f"{OPERATIONS}. Got {text[:120]!r}."

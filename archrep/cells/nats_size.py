@@ -17,7 +17,7 @@ import numpy as np
 from archrep.cells.array import CellArray, edge_bit
 from archrep.cells.cell import Cell
 from archrep.cells.space import Space, stream_enumerated
-from archrep.errors import CellError
+from archrep.errors import NotationError
 
 WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64)
 """Candidate numbers of channels, in the order of the official code."""
@@ -79,7 +79,7 @@ class NatsSize(Space):
             return listed
         ops = tuple(f"width_{width}" for width in text.split(":", LAYERS))
         if len(ops) != LAYERS or not set(ops) <= set(self.ops):
-            raise CellError(
+            raise NotationError(
                 f"A {self.title} cell is written as an official index or as five widths of "
                 f"{WIDTHS}, such as 8:16:24:32:64. Got {text[:80]!r}."
             )

@@ -52,7 +52,8 @@ class Space(ABC):
         """Legal cell of its official notation.
 
         Raises:
-            CellError: The text is not of the notation, or the cell is not legal.
+            NotationError: The text is not of the notation.
+            CellError: The cell is not legal.
         """
 
     @abstractmethod

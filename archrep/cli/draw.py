@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from archrep.cli.options import parse_options
-from archrep.errors import CellError, ConfigError
+from archrep.errors import CellError, ConfigError, NotationError
 
 if TYPE_CHECKING:
     from archrep.cells.cell import Cell
@@ -96,12 +96,16 @@ def cells_of(text: str, space: str | None) -> list[tuple[str, Cell]]:
     if space is not None:
         own = get_space(space)
         return [(title, own.validate(own.parse(text)))]
-    found = {}
+    found, illegal = {}, []
     for name, candidate in SPACES.items():
         try:
             found[name] = candidate.parse(text)
-        except CellError:
+        except NotationError:
             continue
+        except CellError as error:
+            illegal.append(error)
+    if not found and len(illegal) == 1:
+        raise illegal[0]
     if not found:
         raise CellError(
             f"Expected a cell in the notation of {', '.join(SPACES)}. Got {text[:80]!r}. "

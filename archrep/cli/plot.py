@@ -18,6 +18,7 @@ from archrep.errors import ConfigError, UnknownNameError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from archrep.cell_columns import CellColumn
     from archrep.cells.cell import Cell
     from archrep.embeddings import EmbeddingTable
     from archrep.tables.base import Table
@@ -67,8 +68,8 @@ class MapOptions(Picture):
     run: Run
     """Run directory of `archrep pretrain`, or an embeddings file."""
     colour: Annotated[str | None, tyro.conf.arg(aliases=["--color"])] = None
-    """Column: edges, depth, count_..., params, or one of the table's metrics; by default
-    depth, or with a table the accuracy that it has of most cells."""
+    """Column: edges, depth, count_..., op_..., params, macs, or one of the table's metrics; by
+    default depth, or with a table the accuracy that it has of most cells."""
     table: str | None = None
     """Benchmark table of the same space."""
     dataset: str | None = None
@@ -134,7 +135,7 @@ class NeighboursOptions(Picture):
     run: Run
     """Run directory of `archrep pretrain`, or an embeddings file."""
     cell: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Where a walk begins, in the space's notation or by index, of DARTS by row in the file; repeat
+    """Where a walk begins, in the space's notation or by index (of DARTS, row in the file); repeat
     it for more walks."""
     walks: int = 1
     """Walks from cells at random, where none is named."""
@@ -239,9 +240,16 @@ def draw_map(options: MapOptions) -> Axes:
         raise ConfigError("`--areas` and `--visits` are two pictures. Pass one of them.")
     embeddings, about = open_embeddings(options.run)
     table = None if options.table is None else open_table_of(options.table, embeddings)
-    values, label, unit = column(embeddings, table, options.colour, options.dataset)
-    if unit:
-        values, label = 100 * values, f"{label}, {unit}"
+    column = column_of(embeddings, table, options.colour, options.dataset)
+    if column.categories and options.areas:
+        raise ConfigError(f"`--areas` are means, and {column.name} names operations. Leave it out.")
+    values, label = column.values, column.label
+    if column.categories:
+        values = np.array([name for name, _ in column.categories])[values.astype(int)]
+    elif column.unit == "%":
+        values, label = 100 * values, f"{label}, %"
+    elif column.unit:
+        label = f"{label}, {column.unit}"
     way = None
     if options.visits is not None:
         way = visited(options.visits, embeddings, table, options.seed_of_search)
@@ -292,7 +300,10 @@ def draw_prediction(options: PredictionOptions) -> Axes:
 
     embeddings, about = open_embeddings(options.run)
     table = open_table_of(options.table, embeddings)
-    values, label, unit = column(embeddings, table, options.metric, options.dataset)
+    column = column_of(embeddings, table, options.metric, options.dataset)
+    if column.categories:
+        raise ConfigError(f"`--metric` must be numbers, and {column.name} names operations.")
+    values, unit = column.values, column.unit
     rest, predicted = predict_rest(
         embeddings.embeddings, values, labels=options.labels, seed=options.seed
     )
@@ -309,7 +320,7 @@ def draw_prediction(options: PredictionOptions) -> Axes:
         f"{options.seed}; cells{above}"
     )
     return plot_prediction(
-        values[rest][shown], predicted[shown], label=label, unit=unit, caption=caption
+        values[rest][shown], predicted[shown], label=column.label, unit=unit, caption=caption
     )
 
 
@@ -507,49 +518,17 @@ def open_table_of(name: str, embeddings: EmbeddingTable) -> Table:
     return table
 
 
-def column(
+def column_of(
     embeddings: EmbeddingTable, table: Table | None, name: str | None, dataset: str | None
-) -> tuple[np.ndarray, str, str]:
-    """A column of the cells, `[N]`, its label, and `"%"` for fractions, such as accuracies."""
+) -> CellColumn:
+    """A figure of every cell of the embeddings."""
+    from archrep.cell_columns import find_column
     from archrep.cells.registry import get_space
-    from archrep.latent_map import space_columns
-    from archrep.plots.latent_map import column_label
 
-    name = name or ("depth" if table is None else accuracy_of(table, dataset))
-    known = space_columns(embeddings.space, embeddings.cells)
-    if method := getattr(get_space(embeddings.space), "params", None):
-        known["params"] = method(embeddings.cells)
-    if name in known:
-        return known[name], column_label(name), ""
-    metrics = () if table is None else table.metrics
-    if table is None or name not in metrics:
-        more = "" if table is not None else "; with `--table`, its metrics as well"
-        raise UnknownNameError(
-            f"The column must be one of {', '.join(dict.fromkeys([*metrics, *known]))}{more}. Got "
-            f"{name!r}."
-        )
-    values = np.asarray(table.column(name, dataset=dataset), float)[embeddings.cell_ids]
-    words = name.replace("_", " ").replace("valid ", "validation ")
-    where = dataset or table.info.dataset
-    schedule = f", {table.info.epochs} epochs" if table.info.epochs else ""
-    if where:
-        words += f" on {where}{schedule}"
-    return values, words, "%" if name.endswith("accuracy") else ""
-
-
-def accuracy_of(table: Table, dataset: str | None) -> str:
-    """Test accuracy, or validation accuracy where a table recorded that of more cells."""
-    known = {
-        name: int(np.isfinite(np.asarray(table.column(name, dataset=dataset), float)).sum())
-        for name in ("test_accuracy", "valid_accuracy")
-        if name in table.metrics
-    }
-    if not known:
-        raise UnknownNameError(
-            f"{table.info.title} records no accuracy. Name a column of it: "
-            f"{', '.join(table.metrics)}."
-        )
-    return max(known, key=lambda name: known[name])
+    space = get_space(embeddings.space)
+    return find_column(
+        space, embeddings.cells, embeddings.cell_ids, name, table=table, dataset=dataset
+    )
 
 
 def visited(
@@ -558,9 +537,7 @@ def visited(
     """Rows of the embeddings that one run of a search queried, -1 for others; and a label."""
     from archrep.explorer.searches import load_trajectories
 
-    order = np.argsort(embeddings.cell_ids, kind="stable")
-    ids = embeddings.cell_ids[order]
-    found = load_trajectories(search, embeddings.space, ids, table, most=10**9)
+    found = load_trajectories(search, embeddings, table, most=10**9)
     seeds = found.seeds.tolist()
     chosen = seeds[0] if seed is None else seed
     if chosen not in seeds:
@@ -569,27 +546,28 @@ def visited(
         )
     k = seeds.index(chosen)
     rows = found.rows[found.starts[k] : found.starts[k + 1]]
+    order = np.argsort(embeddings.cell_ids, kind="stable")
     return np.where(rows >= 0, order[rows], -1), f"{found.label}, seed {chosen}"
 
 
 def row_of(embeddings: EmbeddingTable, text: str) -> int:
-    """Row of a cell by its notation or official index."""
+    """Row of a cell by its notation or official index; sampled cells are numbered by row."""
     from archrep.cells.registry import get_space
     from archrep.errors import CellError
 
     space = get_space(embeddings.space)
+    if space.size is None and text.isdecimal():  # such a space has no official indices
+        if int(text) >= len(embeddings):
+            raise CellError(f"Rows are from 0 to {len(embeddings) - 1}. Got {text}.")
+        return int(text)
+    cell = space.parse(text)
     if space.size is None:
-        if text.isdecimal() and int(text) < len(embeddings):
-            return int(text)
-        raise CellError(
-            f"`--cell` must be a row from 0 to {len(embeddings) - 1}, as {space.title} has no "
-            f"official indices. Got {text!r}."
-        )
-    index = space.index(space.parse(text))
-    rows = np.flatnonzero(embeddings.cell_ids == index)
-    if not len(rows):
-        raise CellError(f"Cell {index} is not among the {len(embeddings):,} that are embedded.")
-    return int(rows[0])
+        same = embeddings.cells.colour_hash() == space.pack([cell]).colour_hash()
+    else:
+        same = embeddings.cell_ids == space.index(cell)
+    if not same.any():
+        raise CellError(f"{text[:80]} is not among the {len(embeddings):,} cells of the run.")
+    return int(same.argmax())
 
 
 def supernet_summary(folder: Path) -> dict[str, Any]:

@@ -175,7 +175,8 @@ def _run(
 def _draw_map(
     folder: Path, config: PretrainConfig, space: Space, cells: CellArray, embeddings: np.ndarray
 ) -> None:
-    from archrep.latent_map import latent_map, space_columns
+    from archrep.cell_columns import space_columns
+    from archrep.latent_map import latent_map
     from archrep.plots.latent_map import map_figure
     from archrep.plots.style import house_style, save_figure
 

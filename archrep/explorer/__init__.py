@@ -6,9 +6,8 @@ The page itself is in `page/`: markup, style sheet and scripts, readable as they
 into the file as they are.
 """
 
-from archrep.explorer.columns import PageColumn
 from archrep.explorer.content import Content, gather
 from archrep.explorer.page import render, write_page
 from archrep.explorer.searches import Trajectories
 
-__all__ = ["Content", "PageColumn", "Trajectories", "gather", "render", "write_page"]
+__all__ = ["Content", "Trajectories", "gather", "render", "write_page"]

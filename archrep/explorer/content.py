@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from archrep.cell_columns import CellColumn, graph_columns, table_columns, telling
 from archrep.cells.array import CellArray
 from archrep.cells.registry import get_space
 from archrep.cells.space import Space
 from archrep.embeddings import EmbeddingTable
 from archrep.errors import ConfigError, RunError, TableError
-from archrep.explorer.columns import PageColumn, graph_columns, table_columns, telling
 from archrep.explorer.searches import Trajectories, load_trajectories, told_apart
 from archrep.latent_map import LatentMap
 from archrep.tables.base import Table
@@ -44,7 +44,7 @@ class Content:
     xy: np.ndarray
     caption: str
     run: str
-    columns: Sequence[PageColumn]
+    columns: Sequence[CellColumn]
     table: dict[str, Any] | None = None
     searches: Sequence[Trajectories] = ()
 
@@ -101,7 +101,7 @@ def gather(
         run=run,
         columns=telling(columns),
         table=None if table is None else {"title": table.info.title, "notes": table.info.notes},
-        searches=told_apart([load_trajectories(f, space.name, ids, table, runs) for f in searches]),
+        searches=told_apart([load_trajectories(f, embeddings, table, runs) for f in searches]),
     )
 
 
@@ -117,9 +117,8 @@ def check_parts(
     space = get_space(embeddings.space)
     if table is not None:
         _check_table(table, space)
-    ids = np.sort(embeddings.cell_ids)
     for folder in searches:
-        load_trajectories(folder, space.name, ids, table, most=1)
+        load_trajectories(folder, embeddings, table, most=1)
 
 
 def _check_table(table: Table, space: Space) -> None:

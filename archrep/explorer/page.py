@@ -6,7 +6,6 @@ import base64
 import hashlib
 import html
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from typing import Any
 import numpy as np
 
 import archrep
+from archrep.cell_columns import CellColumn
+from archrep.cells.space import Space
 from archrep.errors import RunError
-from archrep.explorer.columns import PageColumn, operation_looks
 from archrep.explorer.content import Content
 from archrep.explorer.packing import (
     Packed,
@@ -24,7 +24,8 @@ from archrep.explorer.packing import (
     quantise_positions,
     quantise_vectors,
 )
-from archrep.files import write_atomically
+from archrep.files import check_writable, make_folder, write_atomically
+from archrep.operation_looks import describe
 
 SOURCES = Path(__file__).parent / "page"
 MARK = '<meta name="generator" content="archrep explore'
@@ -91,6 +92,7 @@ def write_page(content: Content, path: Path) -> int:
         RunError: The file cannot be written.
     """
     text = render(content).encode()
+    make_folder(path.parent)
     write_atomically(path, lambda temporary: temporary.write_bytes(text))
     return len(text)
 
@@ -99,14 +101,9 @@ def check_target(path: Path) -> None:
     """Refuse, before the work, a place where no page can be written.
 
     Raises:
-        RunError: It is a folder, in no folder, or a file that is not a page of ours.
+        RunError: It is a folder, in one that cannot be written, or no page of ours.
     """
-    if path.is_dir():
-        raise RunError(f"`--out` must be a file. {path} is a folder: pass {path / 'map.html'}.")
-    if not path.parent.is_dir():
-        raise RunError(f"There is no folder {path.parent} to write {path.name} into. Make it.")
-    if not os.access(path.parent, os.W_OK):
-        raise RunError(f"The folder {path.parent} cannot be written to. Pass another `--out`.")
+    check_writable(path)
     if not path.exists():
         return
     try:
@@ -151,7 +148,7 @@ def _describe(content: Content) -> tuple[dict[str, Any], dict[str, Packed]]:
         "caption": content.caption,
         "dimensions": len(codes),
         "table": content.table,
-        "operations": operation_looks(space),
+        "operations": _describe_operations(space),
         "columns": columns,
         "searches": searches,
         "arrays": {name: [packed.kind, packed.length] for name, packed in arrays.items()},
@@ -159,7 +156,7 @@ def _describe(content: Content) -> tuple[dict[str, Any], dict[str, Packed]]:
     return about, arrays
 
 
-def _describe_column(column: PageColumn, number: int, arrays: dict[str, Packed]) -> dict[str, Any]:
+def _describe_column(column: CellColumn, number: int, arrays: dict[str, Packed]) -> dict[str, Any]:
     codes, distinct = encode_values(column.values)
     arrays[f"column-{number}"] = pack(codes)
     if distinct is not None:
@@ -167,6 +164,16 @@ def _describe_column(column: PageColumn, number: int, arrays: dict[str, Packed])
     told = ("name", "label", "unit", "group", "note")
     described = {name: getattr(column, name) for name in told}
     return described | ({"categories": column.categories} if column.categories else {})
+
+
+def _describe_operations(space: Space) -> list[dict[str, Any]]:
+    """Label and colours of every operation of a space, in the order of its codes."""
+    looks = []
+    for op in space.ops:
+        label, kind = describe(op)
+        look = {"name": op, "label": label, "fill": kind.fill, "line": kind.line}
+        looks.append(look | {"text": kind.text, "dashed": kind.dashed})
+    return looks
 
 
 def _source(name: str) -> str:

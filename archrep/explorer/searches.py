@@ -10,6 +10,7 @@ import numpy as np
 
 from archrep.cells.registry import get_space
 from archrep.comparison import Finished, load_finished
+from archrep.embeddings import EmbeddingTable
 from archrep.errors import ArchrepError, RunError, TableError
 from archrep.tables.base import Table
 from archrep.tables.registry import open_table
@@ -39,29 +40,29 @@ class Trajectories:
 
 
 def load_trajectories(
-    folder: Path, space: str, ids: np.ndarray, table: Table | None, most: int
+    folder: Path, embeddings: EmbeddingTable, table: Table | None, most: int
 ) -> Trajectories:
     """Trajectories of a finished search of the same space, and of the same table if there is one.
 
     Args:
         folder: Its run directory.
-        space: Name of the space of the page.
-        ids: Official indices of the cells of the page, `[N]`, ascending.
+        embeddings: Of the cells of the page, where they stand by ascending `cell_ids`.
         table: Table of the page.
         most: Runs to keep.
 
     Raises:
         RunError: It is no finished search, or nothing that it queried is on the page.
-        TableError: It is of another space or table.
+        TableError: It is of another space or table, or of other sampled cells.
     """
     search = load_finished(folder)
-    _check_question(search, space, table)
-    candidates = search.summary.get("candidates")
-    if get_space(space).size is None and candidates != len(ids):
+    _check_question(search, embeddings.space, table)
+    rows_of = search.summary.get("cells_sha256")
+    if get_space(embeddings.space).size is None and rows_of != embeddings.cells_sha256:
         raise TableError(
-            f"{folder} searched {candidates:,} sampled cells, by their rows, and here are "
-            f"{len(ids):,}: take the embeddings that it searched."
+            f"{folder} searched sampled cells by their rows in another file than this one of "
+            f"{len(embeddings):,}: take the embeddings that it searched."
         )
+    ids = np.sort(embeddings.cell_ids)
     traces = search.traces
     count = min(most, len(traces.runs))
     end = int(traces.starts[count])

@@ -9,8 +9,8 @@ from xml.sax.saxutils import escape
 
 from archrep.cells.cell import Cell
 from archrep.errors import ConfigError, ShapeError
+from archrep.operation_looks import describe
 from archrep.plots.layout import HEAD_LENGTH, HEAD_WIDTH, CellLayout, Direction, Point, layout
-from archrep.plots.operations import describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,6 +12,7 @@ from archrep.plots.style import (
     CATEGORY_COLOURS,
     GREY,
     SMALL_PRINT,
+    colour_bar,
     colour_map,
     new_axes,
     plain,
@@ -114,8 +115,7 @@ def plot_prediction(
         norm=LogNorm(),
         rasterized=True,
     )[3]
-    bar = ax.figure.colorbar(bins, ax=ax, label="cells", shrink=0.9, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    colour_bar(ax, bins, "cells")
     ax.axline((left, left), slope=1, color=GREY, linewidth=0.8, linestyle="--")
     ax.set(xlim=(left, right), ylim=(low, high))
     ax.set_xlabel(words)
@@ -174,8 +174,7 @@ def plot_areas(areas: AreaMeans, *, label: str, caption: str = "", ax: Axes | No
     extend: Any = {
         (0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both",
     }[int(below), int(above)]  # fmt: skip
-    bar = ax.figure.colorbar(image, ax=ax, label=label, shrink=0.9, pad=0.02, extend=extend)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    colour_bar(ax, image, label, extend=extend)
     ax.set_xlabel(wrapped(ax, plain(caption), SMALL_PRINT["fontsize"]), **SMALL_PRINT)
     return ax
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archrep.cell_columns import column_label
 from archrep.errors import ConfigError
 from archrep.latent_map import LatentMap, telling_columns
-from archrep.plots.operations import describe
 from archrep.plots.style import (
     CATEGORY_COLOURS,
     MISSING,
     SMALL_PRINT,
+    colour_bar,
     colour_map,
     new_axes,
     wrapped,
@@ -22,17 +23,6 @@ from archrep.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-LABELS: dict[str, str] = {
-    "edges": "edges",
-    "nodes": "nodes",
-    "depth": "depth: edges on the longest path",
-    "conv_3x3": "3x3 convolutions",
-    "conv_1x1": "1x1 convolutions",
-    "conv_5x5": "5x5 convolutions",
-    "pool_skip": "poolings and skip connections",
-}
-"""What colour bars call the columns of `space_columns`."""
 
 
 def plot_latent_map(
@@ -71,7 +61,7 @@ def map_figure(
 
     Args:
         points: The map.
-        columns: Columns by name, as `archrep.latent_map.space_columns` returns them; those drawn
+        columns: Columns by name, as `archrep.cell_columns.space_columns` returns them; those drawn
             are chosen by `telling_columns`.
         title: Such as the title of the space and the preset of the run.
     """
@@ -90,13 +80,6 @@ def map_figure(
         figure.suptitle(title, fontsize="large")
     figure.supxlabel(points.caption, **SMALL_PRINT)
     return figure
-
-
-def column_label(name: str) -> str:
-    """What colour bars call a column of `space_columns`."""
-    if name.startswith("count_"):
-        return f"operations {describe(name.removeprefix('count_'))[0]!r}"
-    return LABELS.get(name, name.replace("_", " "))
 
 
 def _draw(
@@ -160,7 +143,7 @@ def _draw_numbers(
     low, high = values[known].min(), values[known].max()
     colours = colour_map()
     norm: Normalize
-    bar: dict[str, Any] = {"label": label, "shrink": 0.9, "pad": 0.02}
+    bar: dict[str, Any] = {}
     if high - low < 16 and (values[known] == values[known].round()).all():
         norm = BoundaryNorm(np.arange(low - 0.5, high + 1), colours.N)
         step = 1 if high - low < 10 else 2
@@ -177,7 +160,6 @@ def _draw_numbers(
         _legend(ax, loc="lower left")
     x, y = points.xy[known].T
     drawn = ax.scatter(x, y, c=values[known], cmap=colours, norm=norm, **style)
-    scale = ax.figure.colorbar(drawn, ax=ax, **bar)
+    scale = colour_bar(ax, drawn, label, **bar)
     scale.minorticks_off()
     scale.ax.tick_params(labelsize="small", length=2)
-    scale.outline.set_visible(False)  # type: ignore[operator]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archrep.errors import ConfigError
+from archrep.files import check_writable, make_folder, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colorbar import Colorbar
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
@@ -69,15 +71,12 @@ def check_file(path: Path, option: str = "--out") -> None:
     """Refuse a file that no picture can be written to, before anything is computed.
 
     Raises:
-        ConfigError: It is of another kind than `FILES`, a folder, or in one that cannot be written.
+        ConfigError: It is of another kind than `FILES`.
+        RunError: It is a folder, or in one that cannot be written.
     """
     if path.suffix.lower() not in FILES:
         raise ConfigError(f"`{option}` takes a .png, .svg or .pdf file. Got {str(path)!r}.")
-    if path.is_dir():
-        raise ConfigError(f"`{option}` must be a file. {path} is a folder.")
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ConfigError(f"`{option}` must be in a folder that can be written. {there} cannot.")
+    check_writable(path, option)
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 200) -> None:
@@ -87,8 +86,6 @@ def save_figure(figure: Figure, path: Path, dpi: int = 200) -> None:
         ConfigError: The kind of file is none of `FILES`.
         RunError: It cannot be written.
     """
-    from archrep.files import make_folder, write_atomically
-
     check_file(path)
     kind = path.suffix.lower()[1:]
     undated: dict[str, Any] = {
@@ -107,6 +104,13 @@ def colour_map() -> Colormap:
 
     dark = sum(to_rgb(matplotlib.rcParams["axes.facecolor"])) < 1.5
     return ListedColormap(matplotlib.colormaps[COLOURS](np.linspace(*_SHOWN[dark], 256)))
+
+
+def colour_bar(ax: Axes, drawn: ScalarMappable, label: str | None, **options: Any) -> Colorbar:
+    """The scale of colours beside axes, without a frame."""
+    bar = ax.figure.colorbar(drawn, ax=ax, label=label or "", shrink=0.9, pad=0.02, **options)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return bar
 
 
 def line_style(number: int) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from archrep.plots.cell import draw_cells
 from archrep.plots.style import (
     CATEGORY_COLOURS,
     SMALL_PRINT,
+    colour_bar,
     colour_map,
     line_style,
     new_axes,
@@ -182,8 +183,7 @@ def plot_ranks(
         norm=LogNorm(),
         rasterized=True,
     )[3]
-    bar = ax.figure.colorbar(bins, ax=ax, label="cells", shrink=0.9, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    colour_bar(ax, bins, "cells")
     ax.invert_xaxis()
     ax.invert_yaxis()
     ax.set_xlabel("rank by recorded accuracy, 1 is the best")

@@ -14,8 +14,9 @@ On the command line: ``archrep plot map RUN --table NAME --out FILE``; ``--areas
 import matplotlib.pyplot as plt
 import numpy as np
 
+from archrep.cell_columns import space_columns
 from archrep.embeddings import load_encoder
-from archrep.latent_map import area_means, latent_map, space_columns
+from archrep.latent_map import area_means, latent_map
 from archrep.plots import plot_areas, plot_latent_map
 from archrep.tables.registry import open_recorded
 

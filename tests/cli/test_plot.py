@@ -49,6 +49,7 @@ FAST = ["--max-points", "300", "--method", "pca"]
 EVERY = {
     "map by structure": ["map", "@cells.safetensors", *FAST, "--colour", "conv_3x3"],
     "map by accuracy": ["map", "@cells.safetensors", *FAST, "--table", "digits"],
+    "operations": ["map", "@cells.safetensors", *FAST, "--colour", "op_1"],
     "areas": ["map", "@cells.safetensors", *FAST, "--table", "digits", "--areas"],
     "visits": ["map", "@cells.safetensors", *FAST, "--visits", "@random", "--seed-of-search", "2"],
     "distances": ["distances", "nasbench201", "--steps", "30"],
@@ -67,8 +68,9 @@ EVERY = {
 }  # fmt: skip
 SAID = {
     "map by structure": ["PCA, seed 0, 300 of 15,625 cells", "3x3 convolutions"],
-    "map by accuracy": ["test accuracy on digits, 6 epochs, %"],
-    "areas": ["test accuracy on digits, 6 epochs, %", "300 of 15,625 cells"],
+    "map by accuracy": ["test accuracy (digits, 6 epochs, mean of runs), %"],
+    "operations": ["operation 1 ← 0", "avg pool 3x3"],
+    "areas": ["test accuracy (digits, 6 epochs, mean of runs), %", "300 of 15,625 cells"],
     "visits": ["first query", "random", "seed 2"],
     "distances": ["walk of 30 steps", "edit distance"],
     "prediction": ["RMSE", "30 labels"],
@@ -97,8 +99,8 @@ def test_figures_of_another_unit_are_drawn_in_it(folder, tmp_path):
     words = ["prediction", "@cells.safetensors", "--table", "digits", "--metric", "params"]
     assert run(folder, [*words, "--least", "0"], tmp_path / "a.svg") == 0
     text = (tmp_path / "a.svg").read_text()
-    assert "predicted params" in text
-    assert "params, %" not in text
+    assert "predicted parameters" in text
+    assert "parameters, %" not in text
 
 
 def test_a_figure_that_begins_late_is_drawn_where_it_begins(folder, tmp_path, monkeypatch):
@@ -134,6 +136,22 @@ def test_a_search_of_other_cells_is_counted(tmp_path, folder):
     assert "of 20 not on it" in (tmp_path / "a.svg").read_text()
 
 
+def test_walks_begin_at_sampled_cells_by_row_and_by_notation(tmp_path, capsys):
+    space = get_space("darts")
+    cells = space.sample_array(40, seed=0)
+    vectors = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    EmbeddingTable(vectors, cells, "darts").save(tmp_path / "mine.safetensors")
+    out, words = tmp_path / "a.svg", ["neighbours", tmp_path / "mine.safetensors", "--steps", "3"]
+    assert run(tmp_path, [*words, "--cell", "7"], out) == 0
+    by_row = out.read_bytes()
+    assert run(tmp_path, [*words, "--cell", space.format(cells[7])], out) == 0
+    assert out.read_bytes() == by_row
+    other = space.format(space.sample_array(1, seed=9)[0])
+    for wrong, message in ((other, "is not among the 40"), ("40", "Rows are from 0 to 39")):
+        assert run(tmp_path, [*words, "--cell", wrong], out) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_a_second_colour_needs_no_second_map(folder, tmp_path, monkeypatch):
     words = ["map", "@cells.safetensors", "--max-points", "60"]
     assert run(folder, words, tmp_path / "a.png") == 0
@@ -151,6 +169,8 @@ def test_a_second_colour_needs_no_second_map(folder, tmp_path, monkeypatch):
         (["map", "@cells.safetensors", "--table", "digits", "--colour", "x"], "valid_accuracy"),
         (["map", "@cells.safetensors", "--table", "nothing"], "nothing"),
         (["map", "@cells.safetensors", *FAST, "--areas", "--visits", "@random"], "two pictures"),
+        (["map", "@cells.safetensors", *FAST, "--areas", "--colour", "op_1"], "names operations"),
+        (["prediction", "@cells.safetensors", "--table", "digits", "--metric", "op_1"], "numbers"),
         (["map", "@cells.safetensors", *FAST, "--visits", "@supernet"], "search"),
         (["map", "@cells.safetensors", *FAST, "--visits", "@random", "--seed-of-search", "9"],
          "from 0 to 3. Got 9"),
@@ -227,6 +247,8 @@ class TestDraw:
         [
             ([], "Name a cell"),
             (["x"], "in the notation of nasbench101, nasbench201, darts"),
+            (['{"matrix": [[0,1],[1,0]], "ops": ["input","output"]}'], "from a lower to a higher"),
+            (["|none~0|+|none~0|new~1|+|none~0|none~1|none~2|"], "it has ['new']"),
             (["6111"], "is a cell of nasbench101 and of nasbench201"),
             (["6111", "--space", "mars"], "Search space"),
             (["--space", "nasbench201", "99999"], "99999"),

@@ -11,19 +11,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from archrep.cell_columns import CellColumn, telling
 from archrep.cells import get_space
 from archrep.cli.explore import main
 from archrep.embeddings import EmbeddingTable, load_embeddings
 from archrep.errors import ArchrepError, ConfigError, RunError, TableError
-from archrep.explorer import PageColumn, Trajectories, gather, render, write_page
-from archrep.explorer.columns import telling
+from archrep.explorer import Trajectories, gather, render, write_page
 from archrep.explorer.packing import Packed, unpack
 from archrep.explorer.page import SCRIPTS, SOURCES, WORKER, check_target
 from archrep.explorer.searches import load_trajectories
 from archrep.latent_map import LatentMap
-from archrep.plots.operations import describe
-from archrep.search import SearchConfig, search
-from archrep.tables import open_table
+from archrep.operation_looks import describe
+from archrep.search import SearchConfig, prepare, search
+from archrep.tables import open_table, store
+from archrep.tables.surrogate import Nasbench301Surrogate
 
 
 def about(text):
@@ -33,6 +34,12 @@ def about(text):
 def array(text, name):
     packed = re.search(rf'id="array-{re.escape(name)}">(.*?)</script>', text)[1]
     return unpack(Packed(*about(text)["arrays"][name], packed))
+
+
+def cells_of(name, rows):
+    """Embeddings of the first cells of a space, or of those at `rows`."""
+    cells = get_space(name).enumerate()[slice(rows) if isinstance(rows, int) else rows]
+    return EmbeddingTable(np.zeros((len(cells), 2), np.float32), cells, name)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +157,7 @@ def test_a_full_space_stays_small(contents):
 
 def test_columns_that_tell_nothing_are_left_out():
     def column(name, values):
-        return PageColumn(name, name, np.array(values, float))
+        return CellColumn(name, name, np.array(values, float))
 
     a, same = column("a", [1, 2, 3]), column("same", [1, 2, 3])
     part, constant = column("part", [1, np.nan, 3]), column("constant", [7, 7, 7])
@@ -176,15 +183,15 @@ def test_trajectories_are_the_traces(contents, searched):
     assert isinstance(found, Trajectories)
     assert found.seeds.tolist() == [5, 6, 7]
     assert found.starts.tolist() == [0, 25, 50, 75]
-    again = load_trajectories(searched, "nasbench201", np.arange(15_625), None, most=2)
+    again = load_trajectories(searched, cells_of("nasbench201", 15_625), None, most=2)
     assert (len(again.seeds), len(again.rows), again.runs) == (2, 50, 3)
     np.testing.assert_array_equal(again.rows, found.rows[:50])
 
 
 def test_queries_of_cells_that_the_page_lacks_have_no_row(searched):
     ids = np.arange(0, 15_625, 2)
-    found = load_trajectories(searched, "nasbench201", ids, None, most=3)
-    whole = load_trajectories(searched, "nasbench201", np.arange(15_625), None, most=3)
+    found = load_trajectories(searched, cells_of("nasbench201", ids), None, most=3)
+    whole = load_trajectories(searched, cells_of("nasbench201", 15_625), None, most=3)
     expected = np.where(whole.rows % 2 == 0, whole.rows // 2, -1)
     np.testing.assert_array_equal(found.rows, expected)
 
@@ -218,10 +225,12 @@ def test_what_is_no_run_is_refused(tmp_path):
 
 
 def test_places_where_no_page_can_be_are_refused(tmp_path):
-    with pytest.raises(RunError, match=r"is a folder: pass .*map\.html"):
+    with pytest.raises(RunError, match="must be a file"):
         check_target(tmp_path)
-    with pytest.raises(RunError, match="There is no folder"):
-        check_target(tmp_path / "no" / "map.html")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="must be in a folder that can be written"):
+        check_target(tmp_path / "file" / "map.html")
+    check_target(tmp_path / "new" / "map.html")  # a folder is made
     other = tmp_path / "notes.html"
     other.write_text("mine")
     with pytest.raises(RunError, match="is no page of `archrep explore`"):
@@ -247,18 +256,35 @@ def test_a_search_of_another_space_or_table_is_refused(searched):
     with pytest.raises(
         TableError, match=r"whose space is nasbench201. These cells are of nasbench101"
     ):
-        load_trajectories(searched, "nasbench101", np.arange(9), None, most=3)
+        load_trajectories(searched, cells_of("nasbench101", 9), None, most=3)
     digits = open_table("digits")
     other = type(digits)(digits._data, sha256="f" * 64)
     with pytest.raises(TableError, match="Show each with its own table"):
-        load_trajectories(searched, "nasbench201", np.arange(15_625), other, most=3)
+        load_trajectories(searched, cells_of("nasbench201", 15_625), other, most=3)
 
 
 def test_a_search_none_of_whose_cells_are_on_the_page_is_refused(tmp_path):
     config = SearchConfig(table="digits", strategy="random", queries=3, runs=1)
     search(config, out=tmp_path / "short", workers=1)
     with pytest.raises(RunError, match="queried none of the cells of the page"):
-        load_trajectories(tmp_path / "short", "nasbench201", np.array([0]), None, most=1)
+        load_trajectories(tmp_path / "short", cells_of("nasbench201", 1), None, most=1)
+
+
+def test_a_search_of_other_sampled_cells_is_refused(tmp_path, data_folder):
+    surrogate = Nasbench301Surrogate.load(data_folder / "nasbench301_mlp_surrogate.npz")
+    cells = get_space("darts").sample_array(60, seed=0)
+    mine = EmbeddingTable(np.zeros((30, 4), np.float32), cells[:30], "darts")
+    mine.save(tmp_path / "mine.safetensors")
+    path = str(store(surrogate, tmp_path))
+    config = SearchConfig(table=path, strategy="random", queries=5, runs=2)
+    job = prepare(config, embeddings=tmp_path / "mine.safetensors")
+    assert len(job.candidates) < 30  # cells that the surrogate does not know are on the page too
+    search(job, out=tmp_path / "run", workers=1)
+    found = load_trajectories(tmp_path / "run", mine, None, most=2)
+    assert (found.rows >= 0).all()
+    others = EmbeddingTable(mine.embeddings, cells[30:], "darts")
+    with pytest.raises(TableError, match="in another file than this one of 30"):
+        load_trajectories(tmp_path / "run", others, None, most=2)
 
 
 def test_a_map_that_lacks_cells_is_refused():

@@ -12,9 +12,9 @@ import pytest
 
 from archrep.cells import SPACES, Cell
 from archrep.errors import ConfigError, ShapeError
+from archrep.operation_looks import KINDS, MAX_LABEL, OPERATIONS, describe
 from archrep.plots.cell import cell_svg, draw_cell, draw_cells
 from archrep.plots.layout import BOX_HEIGHT, BOX_WIDTH, layout
-from archrep.plots.operations import KINDS, MAX_LABEL, OPERATIONS, describe
 
 SVG = "{http://www.w3.org/2000/svg}"
 DIRECTIONS = ("down", "right")

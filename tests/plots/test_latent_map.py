@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from archrep import latent_map as latent_map_module
+from archrep.cell_columns import space_columns
 from archrep.cells import SPACES
 from archrep.errors import ConfigError, RunError, ShapeError
 from archrep.latent_map import (
@@ -17,7 +18,6 @@ from archrep.latent_map import (
     MapNotKept,
     cached_map,
     latent_map,
-    space_columns,
     telling_columns,
 )
 from archrep.plots.latent_map import map_figure, plot_latent_map

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from archrep.cells import get_space
-from archrep.errors import ConfigError, ShapeError
+from archrep.errors import ConfigError, RunError, ShapeError
 from archrep.latent_map import LatentMap, area_means
 from archrep.plots import (
     house_style,
@@ -199,8 +199,8 @@ class TestFiles:
         with pytest.raises(ConfigError, match=r"takes a .png, .svg or .pdf file. Got 'a.jpg'"):
             save_figure(Figure(), tmp_path.__class__("a.jpg"))
         (tmp_path / "b.png").mkdir()
-        with pytest.raises(ConfigError, match="is a folder"):
+        with pytest.raises(RunError, match="is a folder"):
             check_file(tmp_path / "b.png")
         (tmp_path / "file").touch()
-        with pytest.raises(ConfigError, match="must be in a folder that can be written"):
+        with pytest.raises(RunError, match="must be in a folder that can be written"):
             save_figure(Figure(), tmp_path / "file" / "a.png")

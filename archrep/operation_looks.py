@@ -1,4 +1,4 @@
-"""How drawings name and colour operations: short labels and a palette for colour-blind readers."""
+"""How pictures and pages name and colour operations: short labels, colours for all eyes."""
 
 from __future__ import annotations
 
