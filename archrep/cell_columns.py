@@ -259,7 +259,7 @@ def _table_column(
     words, unit = metric, ""
     setting: list[object] = [dataset]
     if metric.endswith("accuracy"):
-        words, unit = metric.replace("valid_", "validation_"), "%"
+        words, unit = metric, "%"
     elif metric.endswith("seconds"):
         words, unit = metric.replace("seconds", "time"), "s"
     if epochs and metric not in STRUCTURAL:

@@ -13,10 +13,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from archrep.errors import RunError, TableError
+from archrep.cells.cell import Cell
+from archrep.embeddings import EmbeddingTable
+from archrep.errors import ConfigError, RunError, TableError
 from archrep.files import read_json
 from archrep.results import Traces
 from archrep.tables.paid import PROTOCOLS
+from archrep.tables.registry import open_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,7 @@ class Finished:
         a surrogate what the search saw, `valid_accuracy`.
         """
         for name in ("test_accuracy", "mean_valid_accuracy"):
-            if not np.isnan(getattr(self.traces, name)[self._incumbents]).any():
+            if not np.isnan(getattr(self.traces, name)[self.incumbents]).any():
                 return name
         return "valid_accuracy"
 
@@ -56,12 +59,13 @@ class Finished:
         return PROTOCOLS[self.summary["protocol"]].reports == "all"
 
     @property
-    def _incumbents(self) -> np.ndarray:
+    def incumbents(self) -> np.ndarray:
+        """Row of what the protocol reports, mostly the best seen so far, for every query, `[M]`."""
         return self.traces.test_incumbents if self.oracle else self.traces.incumbents
 
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Accuracy of what the protocol reports, mostly the incumbent, at some rows of traces."""
-        return getattr(self.traces, self.metric)[self._incumbents[rows]]
+        return getattr(self.traces, self.metric)[self.incumbents[rows]]
 
     @property
     def budget(self) -> str:
@@ -100,6 +104,55 @@ def load_finished(folder: Path) -> Finished:
                 f"{summary['table']}, {ceiling:.5f}. It was not made from this table."
             )
     return Finished(folder, summary, traces)
+
+
+class FoundCell(NamedTuple):
+    """What one run of a search ended with.
+
+    Attributes:
+        cell: Its incumbent.
+        seed: Number of the run.
+        accuracy: Of the incumbent, by `Finished.metric`.
+    """
+
+    cell: Cell
+    seed: int
+    accuracy: float
+
+
+def found_cell(
+    search: Finished, *, seed: int | None = None, embeddings: EmbeddingTable | None = None
+) -> FoundCell:
+    """The cell that a run of a search found.
+
+    Args:
+        search: A finished search.
+        seed: The run; by default that whose incumbent has the best accuracy the search saw.
+        embeddings: What it searched, for spaces that are not enumerated.
+
+    Raises:
+        ConfigError: There is no such run.
+        TableError: The embeddings are missing, or are not those that were searched.
+    """
+    runs = search.traces.runs.tolist()
+    if seed is not None and seed not in runs:
+        raise ConfigError(f"`seed` must be from {runs[0]} to {runs[-1]}. Got {seed}.")
+    ends = search.traces.final()
+    incumbents = search.incumbents[ends]
+    seen = search.traces.valid_accuracy[incumbents]
+    chosen = int(seen.argmax()) if seed is None else runs.index(seed)
+    position = int(search.traces.position[incumbents[chosen]])
+    space = open_table(search.summary["config"]["table"]).space
+    if space.size is not None:
+        cell = space.enumerate()[position]
+    elif embeddings and embeddings.cells_sha256 == search.summary.get("cells_sha256"):
+        cell = embeddings.cells[position]
+    else:
+        raise TableError(
+            f"{search.folder} searched sampled cells of {space.title}, by their rows: pass the "
+            "embeddings that it searched."
+        )
+    return FoundCell(cell, runs[chosen], float(search.values(ends)[chosen]))
 
 
 QUESTION = {

@@ -19,6 +19,15 @@ from pathlib import Path
 from archrep.cli.main import main as archrep
 
 
+ENCODED = {
+    "nasbench101": "343454",
+    "nasbench201": "6111",
+    "darts": "[('sep_conv_3x3', 0), ('skip_connect', 1), ('dil_conv_5x5', 2), ('max_pool_3x3', 0), "
+             "('sep_conv_5x5', 1), ('skip_connect', 0), ('avg_pool_3x3', 3), ('sep_conv_3x3', 1)]",
+}  # fmt: skip
+"""A cell of each space."""
+
+
 def commands(runs: Path) -> Iterator[tuple[str, list[str], list[Path]]]:
     """Name, words of `archrep plot` and the runs it reads, one a figure."""
     embeddings, searches, supernets = (
@@ -56,6 +65,14 @@ def commands(runs: Path) -> Iterator[tuple[str, list[str], list[Path]]]:
         yield f"{word}-nasbench101", [word, *map(str, figure6)], figure6
     yield "regret-nasbench201", ["regret", *folders], list(finished.values())
     yield "ecdf-nasbench201", ["ecdf", *folders], list(finished.values())
+    ours = [
+        searches / f"nasbench301-{name}-paper-mean-100-50" for name in ("latent-reinforce", "dngo")
+    ]
+    sampled = embeddings / "darts-600000.safetensors"
+    words = ["found", *map(str, ours), "--run", str(sampled)]
+    yield "found-darts", words, [*ours, sampled]  # Figure 10
+    for space, cell in ENCODED.items():  # Figures 7, 8 and 9
+        yield f"encoding-{space}", ["encoding", space, cell], []
     best = finished["archrep"]
     words = ["map", str(run), "--table", "nasbench201", "--visits", str(best)]
     yield "visits-nasbench201", words, [run, best]

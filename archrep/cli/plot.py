@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from archrep.tables.base import Table
 
 USAGE = """usage: archrep plot [map | distances | prediction | neighbours | interpolation |
-                     regret | ecdf | ranks | epochs] ... --out FILE
+                     encoding | found | regret | ecdf | ranks | epochs] ... --out FILE
 
   map RUN               the latent space on a plane, coloured by any column (Figure 4)
   distances RUN         latent distance by edit distance along a random walk (Figure 3)
   prediction RUN        accuracies predicted from embeddings against recorded ones (Figure 2)
   neighbours RUN        walks to the nearest cell, drawn (Figures 5, 11, 12 and 13)
   interpolation RUN     cells decoded along the line between two
+  encoding SPACE CELL   a cell beside its matrices (Figures 7, 8 and 9)
+  found SEARCH...       the best cell that each search found (Figure 10)
   regret SEARCH...      regret along queries or seconds, bands over seeds (Figure 6)
   ecdf SEARCH...        how the regret of all runs is distributed at the end
   ranks SUPERNET        rank by a supernet's score against rank in the table
@@ -157,6 +159,28 @@ class InterpolationOptions(Picture):
     """Cell likewise."""
     points: int = 9
     """Both ends included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodingOptions(Picture):
+    """Draw a cell and beside it the adjacency and operation matrices that encoders see."""
+
+    space: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SPACE")]
+    """Search space."""
+    cell: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CELL")]
+    """In the space's notation or by index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundOptions(Picture):
+    """Draw the cell that each search found: of its runs the one with the best accuracy it saw."""
+
+    searches: Folders
+    """Finished run directories of `archrep search`."""
+    run: Path | None = None
+    """Of sampled cells, such as those of DARTS: the embeddings that were searched."""
+    seed_of_search: int | None = None
+    """Which run of each; by default the best."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,7 +425,47 @@ def draw_interpolation(options: InterpolationOptions) -> Axes:
     return ax
 
 
+def draw_encoding(options: EncodingOptions) -> Axes:
+    """`archrep plot encoding`."""
+    from matplotlib.figure import Figure
+
+    from archrep.cells.registry import get_space
+    from archrep.plots.cell import draw_cell, encoding_size, plot_encoding
+    from archrep.plots.layout import layout
+
+    space = get_space(options.space)
+    cell = space.parse(options.cell)
+    plan, (across, down) = layout(cell), encoding_size(space)
+    sizes = (0.7 * plan.width, across)
+    figure = Figure(figsize=(sum(sizes), max(0.7 * plan.height, down)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=sizes)
+    draw_cell(cell, left)
+    return plot_encoding(cell, space, right)
+
+
 # Searches and supernets ---------------------------------------------------------------------------
+
+
+def draw_found(options: FoundOptions) -> Axes:
+    """`archrep plot found`."""
+    from archrep.comparison import found_cell, load_finished
+    from archrep.plots.cell import draw_cells
+    from archrep.plots.style import plain
+
+    embeddings = None if options.run is None else open_embeddings(options.run)[0]
+    cells, titles = [], []
+    for folder in some(options.searches):
+        search = load_finished(folder)
+        found = found_cell(search, seed=options.seed_of_search, embeddings=embeddings)
+        cells.append(found.cell)
+        of = f"best of {len(search.traces.runs)} runs" if options.seed_of_search is None else ""
+        metric = search.metric.replace("valid_", "validation_").replace("_", " ")
+        accuracy = f"{metric} {100 * found.accuracy:.2f} %"
+        words = (search.summary["table"], search.budget, f"seed {found.seed}", of)
+        about = ", ".join(word for word in words if word)
+        titles.append(plain("\n".join((search.label, about, accuracy))))
+    axes: Axes = draw_cells(cells, titles=titles, columns=3).axes[0]
+    return axes
 
 
 def draw_regret(options: RegretOptions) -> Axes:
@@ -606,6 +670,8 @@ PICTURES: dict[str, tuple[type[Picture], Callable[..., Axes], str]] = {
         draw_interpolation,
         "interpolation nasbench201 6111 9930 --out interpolation.svg",
     ),
+    "encoding": (EncodingOptions, draw_encoding, "encoding nasbench201 6111 --out encoding.svg"),
+    "found": (FoundOptions, draw_found, "found runs/random runs/evolution --out found.svg"),
     "regret": (RegretOptions, draw_regret, "regret runs/random runs/evolution --out regret.pdf"),
     "ecdf": (EcdfOptions, draw_ecdf, "ecdf runs/random runs/evolution --out ecdf.pdf"),
     "ranks": (RanksOptions, draw_ranks, "ranks runs/rlnas --score angle --out ranks.png"),

@@ -4,7 +4,7 @@ Each function takes Matplotlib axes and returns them. Matplotlib is imported by 
 draws.
 """
 
-from archrep.plots.cell import cell_svg, draw_cell, draw_cells, plot_walk
+from archrep.plots.cell import cell_svg, draw_cell, draw_cells, plot_encoding, plot_walk
 from archrep.plots.latent import plot_areas, plot_distances, plot_prediction, plot_visits
 from archrep.plots.latent_map import map_figure, plot_latent_map
 from archrep.plots.layout import CellLayout, layout
@@ -25,6 +25,7 @@ __all__ = [
     "plot_curves",
     "plot_distances",
     "plot_ecdf",
+    "plot_encoding",
     "plot_latent_map",
     "plot_prediction",
     "plot_ranks",

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from archrep.cells.cell import Cell
+from archrep.cells.space import Space
 from archrep.errors import ConfigError, ShapeError
 from archrep.operation_looks import describe
 from archrep.plots.layout import HEAD_LENGTH, HEAD_WIDTH, CellLayout, Direction, Point, layout
+from archrep.plots.style import in_lines, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FONT_SIZE = 0.128  # of a box width, so that 13 characters fit
+TITLE = 8  # points
 CORNER = 0.07
 WALK_GAP = 0.5  # between the cells of a walk
 EDGE, FAINT = "#777777", 0.4  # as far from white as from a dark page; opacity
@@ -85,24 +88,72 @@ def draw_cells(
     plans = [layout(cell, direction) for cell in cells]
     columns = min(columns, len(cells))
     width = max(plan.width for plan in plans)
-    heights = [
-        max(plan.height for plan in plans[first : first + columns])
-        for first in range(0, len(cells), columns)
-    ]
-    figure = Figure(
-        figsize=(box * columns * width, sum(box * height + 0.35 for height in heights)),
-        layout="constrained",
-    )
-    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
-    for k, ax in enumerate(axes.flat):
+    across = 72 * box * width  # points of a panel
+    texts = [in_lines(title, across, TITLE) for title in titles or [""] * len(cells)]
+    places, bottom = [], 0.0  # left and lower side and height of every panel, inches from the top
+    for k in range(0, len(cells), columns):
+        row = slice(k, k + columns)
+        height = box * max(plan.height for plan in plans[row])
+        lines = max(text.count("\n") + 1 for text in texts[row])
+        bottom += (1.3 * TITLE * lines + 10) / 72 + height
+        places += [(box * width * column, bottom, height) for column in range(columns)]
+    x, y = box * columns * width, bottom + 0.05
+    figure = Figure(figsize=(x, y))
+    for cell, plan, text, (left, lower, height) in zip(cells, plans, texts, places, strict=False):
+        sides = (left / x, 1 - lower / y, box * width / x, height / y)
+        ax = figure.add_axes(sides)
         ax.set_axis_off()
-        if k < len(cells):
-            if titles:
-                ax.set_title(titles[k], fontsize="medium")
-            _add(cells[k], plans[k], ax, unit=box * 72)
-            middle = plans[k].width / 2
-            ax.set(xlim=(middle - width / 2, middle + width / 2), ylim=(heights[k // columns], 0))
+        ax.set_title(text, fontsize=TITLE)
+        _add(cell, plan, ax, unit=box * 72)
+        middle = plan.width / 2
+        ax.set(xlim=(middle - width / 2, middle + width / 2), ylim=(height / box, 0))
     return figure
+
+
+def plot_encoding(cell: Cell, space: Space, ax: Axes | None = None) -> Axes:
+    """The adjacency and operation matrices of a cell, as encoders see it (Figures 7, 8 and 9).
+
+    Rows are nodes, the first is the input. A filled square is a one; smaller cells than the space
+    allows are padded with rows of zeros.
+
+    Args:
+        cell: A cell of the space.
+        space: Its operations are the columns of the operation matrix.
+        ax: Axes to draw into; `None` makes a figure, without pyplot.
+
+    Raises:
+        CellError: The cell is not legal in the space.
+    """
+    from matplotlib.patches import Rectangle
+
+    cell = space.validate(cell)
+    nodes, operations = space.max_nodes, len(space.ops)
+    second = nodes + 1.5  # where the operations begin
+    ax = new_axes(ax, encoding_size(space))
+    ones = {(float(j), i): EDGE for i, j in cell.edges}
+    for node, op in enumerate(cell.ops):
+        ones[second + space.ops.index(op), node] = describe(op)[1].fill
+    columns = [float(k) for k in range(nodes)] + [second + k for k in range(operations)]
+    for x, y in itertools.product(columns, range(nodes)):
+        fill = ones.get((x, y), "none")
+        square = Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=EDGE, linewidth=0.4)
+        ax.add_patch(square).set_clip_on(False)
+    names = [describe(op)[0] for op in space.ops]
+    numbers = [str(k) for k in range(nodes)]
+    ax.set(xlim=(0, second + operations), ylim=(nodes, 0), aspect="equal")
+    ax.set_yticks([k + 0.5 for k in range(nodes)], numbers)
+    ax.set_xticks([x + 0.5 for x in columns], numbers + names)
+    ax.tick_params(length=0, labelsize=7, labeltop=True, labelbottom=False)
+    for label in ax.get_xticklabels()[nodes:]:
+        label.set(rotation=60, ha="left", rotation_mode="anchor")
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("adjacency (row to column), operations", fontsize=TITLE)
+    return ax
+
+
+def encoding_size(space: Space) -> tuple[float, float]:
+    """Width and height of `plot_encoding` in inches, with its labels."""
+    return 0.27 * (space.max_nodes + 1.5 + len(space.ops)) + 0.8, 0.27 * space.max_nodes + 1.5
 
 
 def plot_walk(

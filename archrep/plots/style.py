@@ -156,5 +156,10 @@ def wrapped(ax: Axes, text: str, size: float) -> str:
         text: In one line.
         size: Of its letters in points.
     """
-    points = ax.get_window_extent().width * 72 / ax.figure.dpi
-    return textwrap.fill(text, max(20, int(points / (0.55 * size))))
+    return in_lines(text, ax.get_window_extent().width * 72 / ax.figure.dpi, size)
+
+
+def in_lines(text: str, points: float, size: float) -> str:
+    """Text whose lines are at most so many points wide, some twenty letters at least."""
+    width = max(20, int(points / (0.55 * size)))
+    return "\n".join(textwrap.fill(line, width) for line in text.split("\n"))

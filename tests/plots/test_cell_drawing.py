@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from archrep.cells import SPACES, Cell
-from archrep.errors import ConfigError, ShapeError
+from archrep.errors import CellError, ConfigError, ShapeError
 from archrep.operation_looks import KINDS, MAX_LABEL, OPERATIONS, describe
-from archrep.plots.cell import cell_svg, draw_cell, draw_cells
+from archrep.plots.cell import cell_svg, draw_cell, draw_cells, plot_encoding
 from archrep.plots.layout import BOX_HEIGHT, BOX_WIDTH, layout
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -259,3 +259,23 @@ def test_rows_of_cells_name_a_wrong_number_of_titles():
 def test_unknown_direction_is_named():
     with pytest.raises(ConfigError, match=r"must be 'down', 'right' or None\. Got 'up'"):
         layout(Cell(("input",)), "up")
+
+
+class TestEncoding:
+    @pytest.mark.parametrize("name", ["nasbench101", "nasbench201", "darts"])
+    def test_filled_squares_are_the_ones_of_both_matrices(self, name):
+        space = SPACES[name]
+        cell = sample(name, 1, seed=4)[0]
+        ax = plot_encoding(cell, space)
+        nodes = space.max_nodes
+        filled = [p.get_xy() for p in ax.patches if p.get_facecolor()[3] > 0]
+        edges = {(int(y), int(x)) for x, y in filled if x < nodes}
+        ops = {(int(y), int(x - nodes - 1.5)) for x, y in filled if x > nodes}
+        assert edges == set(cell.edges)
+        assert ops == {(node, space.ops.index(op)) for node, op in enumerate(cell.ops)}
+        assert len(ax.patches) == nodes * (nodes + len(space.ops))
+
+    def test_a_cell_of_another_space_is_refused(self):
+        cell = sample("darts", 1)[0]
+        with pytest.raises(CellError, match="Not a legal NAS-Bench-201 cell"):
+            plot_encoding(cell, SPACES["nasbench201"])
