@@ -18,7 +18,6 @@ from pathlib import Path
 
 from archrep.cli.main import main as archrep
 
-
 ENCODED = {
     "nasbench101": "343454",
     "nasbench201": "6111",
