@@ -47,8 +47,8 @@ def make_nats(folder: Path, cells: int) -> Path:
 def measure(module: str, source: str, option: str = "") -> dict[str, float]:
     """Import a file in this process, save the table beside it, and report."""
     import importlib
-    import resource
 
+    from archrep.memory import peak_memory_bytes
     from archrep.tables.file import SUFFIX
     from archrep.tables.importers.base import quiet
 
@@ -57,7 +57,7 @@ def measure(module: str, source: str, option: str = "") -> dict[str, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     (table,) = importer.convert(path, quiet, **({option: True} if option else {}))
     imported_wall, imported_cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+    peak = peak_memory_bytes()
     out = path.with_name(f"{path.name}{option}{SUFFIX}")
     table.save(out)
     files = [path] if path.is_file() else list(path.iterdir())

@@ -16,7 +16,7 @@ A mixed step is one of the architecture weights and one of the weights, of a bat
 Figures are CPU milliseconds an image and seed, on one thread, workers of loaders included; median
 of repeats that alternate between the sides, with the smallest and largest. "Network" has batches
 made beforehand, "data" makes batches and does nothing with them. Memory is what the peak resident
-size of a process of its own (`ru_maxrss`) is above its resident size before the first step: one
+size of a process of its own is above its resident size before the first step: one
 step of all seeds of ours, of one seed of the plain side, loaders left out. Images are noise, since
 their cost does not depend on what they show. Writes benchmarks/results/supernet_speed.json.
 """
@@ -27,7 +27,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -48,6 +47,7 @@ from torch import nn
 from archrep.data.base import ImageSet
 from archrep.devices import environment
 from archrep.files import write_json
+from archrep.memory import peak_memory_bytes
 from archrep.objectives.registry import make_objective
 from archrep.searchers.base import Searcher
 from archrep.searchers.config import SupernetConfig
@@ -282,9 +282,9 @@ def measure_memory(label: str, side: str, quick: bool) -> float:
     case = replace(quick_case(CASES[label]) if quick else CASES[label], steps=2)
     trained = Ours(case) if side == "ours" else Plain(replace(case, seeds=1), workers=0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    before = pages * resource.getpagesize()
+    before = pages * os.sysconf("SC_PAGE_SIZE")
     trained.network()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return peak_memory_bytes() - before
 
 
 def in_process(label: str, side: str, quick: bool) -> float:

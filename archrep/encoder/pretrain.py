@@ -23,7 +23,7 @@ from safetensors.torch import save_file as save_tensors
 from archrep.cells.array import CellArray
 from archrep.cells.registry import get_space
 from archrep.cells.space import Space
-from archrep.devices import environment, peak_memory_bytes, resolve_device
+from archrep.devices import environment, resolve_device
 from archrep.embeddings import EmbeddingTable, TrainedEncoder
 from archrep.encoder.config import PretrainConfig, preset_config
 from archrep.encoder.metrics import evaluate
@@ -31,6 +31,7 @@ from archrep.encoder.models import build_model
 from archrep.encoder.train import ListedCells, Progress, split_rows, train
 from archrep.errors import ConfigError, RunError
 from archrep.files import locked_folder, read_json, write_atomically, write_json
+from archrep.memory import peak_memory_bytes
 from archrep.seeding import derive_seed
 
 MAP_POINTS = 5_000

@@ -23,7 +23,7 @@ from archrep.cells.genotype import Genotype
 from archrep.cells.registry import get_space
 from archrep.data.base import ImageSet
 from archrep.data.registry import load_images
-from archrep.devices import environment, one_thread, peak_memory_bytes, resolve_device
+from archrep.devices import environment, one_thread, resolve_device
 from archrep.errors import ConfigError, RunError, UnknownNameError
 from archrep.files import (
     locked_folder,
@@ -32,6 +32,7 @@ from archrep.files import (
     write_arrays,
     write_json,
 )
+from archrep.memory import peak_memory_bytes
 from archrep.objectives.base import Objective
 from archrep.objectives.classification import Classification
 from archrep.objectives.colorization import Colorization
