@@ -6,6 +6,7 @@ Command:  python benchmarks/supernet_speed.py            (20 minutes, half of a 
           python benchmarks/supernet_speed.py --quick    (a test of all cases, 3 minutes)
           python benchmarks/supernet_speed.py --only "16 px" --repeats 3
           python benchmarks/supernet_speed.py --compile  (what torch.compile gives: many minutes)
+          python benchmarks/supernet_speed.py --bfloat16 (what that precision gives: 3 minutes)
           python benchmarks/supernet_speed.py --only-print
 
 Ours keeps images in memory, augments whole batches and trains all seeds of a case as one program.
@@ -35,7 +36,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -121,12 +122,12 @@ CASES = {
 class Ours:
     """A searcher, its images in memory."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, precision: Literal["float32", "bfloat16"] = "float32") -> None:
         settings = {"warmup_epochs": 0} if case.searcher == "pc-darts" else {}
         config = SupernetConfig(
             space=case.space, objective="supervised", searcher=case.searcher,
             searcher_settings=settings, epochs=1000, batch_size=case.batch, runs=case.seeds,
-            clip=case.clip, weight_decay=3e-4, **case.sizes,
+            clip=case.clip, weight_decay=3e-4, precision=precision, **case.sizes,
         )  # fmt: skip
         pixels, labels = images_of(case, parts=1 + case.is_mixed)
         scaled = pixels / 255
@@ -306,6 +307,19 @@ def quick_case(case: Case) -> Case:
     return replace(case, sizes=sizes, pixels=pixels, batch=4, steps=1, seeds=min(2, case.seeds))
 
 
+def measure_bfloat16(case: Case, repeats: int) -> dict[str, float]:
+    """CPU milliseconds an image and seed of our network in both precisions, medians."""
+    sides = {name: Ours(case, name) for name in ("float32", "bfloat16")}  # type: ignore[arg-type]
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for repeat in range(repeats + 1):
+        for name, side in sides.items():
+            started = time.process_time()
+            side.network()
+            if repeat:  # the first warms up
+                times[name].append(1e3 * (time.process_time() - started) / side.trained)
+    return {name: statistics.median(own) for name, own in times.items()}
+
+
 def measure_compile() -> dict[str, float]:
     """CPU milliseconds of a forward and backward pass of a supernet, eager and compiled."""
     case = CASES["NB201 mixed C8 N1 16 px, 3 seeds"]
@@ -340,6 +354,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="+", help="cases whose label contains one of these")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile instead")
+    parser.add_argument("--bfloat16", action="store_true", help="measure that precision instead")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--only-print", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a test: one step of four images")
@@ -351,10 +366,14 @@ def main() -> None:
         wanted = [label for label in CASES if not args.only or any(p in label for p in args.only)]
         if args.compile:
             record["compile"], wanted = measure_compile(), []
+        repeats = 1 if args.quick else args.repeats
+        if args.bfloat16:
+            record["bfloat16"] = {n: measure_bfloat16(CASES[n], repeats) for n in wanted}
+            wanted = []
         for label in wanted:
             case = quick_case(CASES[label]) if args.quick else CASES[label]
             entry: dict[str, Any] = {"case": asdict(case)}
-            entry["cpu_ms"] = measure(case, 1 if args.quick else args.repeats)
+            entry["cpu_ms"] = measure(case, repeats)
             if case.is_mixed:
                 sides = ("ours", "plain")
                 entry["step_bytes"] = {s: in_process(label, s, args.quick) for s in sides}
@@ -380,6 +399,9 @@ def print_record(record: dict[str, Any]) -> None:
                 memory = ", ".join(f"{size / 1e6:.0f}" for size in entry["step_bytes"].values())
             texts = [label, part, spread(ours[part]), spread(theirs[part]), f"{ratio:.2f}", memory]
             print(f"| {' | '.join(texts)} |")
+    for label, times in record.get("bfloat16", {}).items():
+        ratio = times["float32"] / times["bfloat16"]
+        print(f"bfloat16, {label}: {times['bfloat16']:.4f} CPU ms, float32 / bfloat16 {ratio:.2f}")
     if "compile" in record:
         print(f"torch.compile, NB201 mixed C8 N1 16 px, 3 seeds: {json.dumps(record['compile'])}")
 

@@ -50,9 +50,9 @@ class Options:
     folder: Path | None = None
     """Where image files lie; by default $ARCHREP_IMAGES, or images in $ARCHREP_DATA."""
     images: int | None = None
-    """Training images, classes in proportion; by default all."""
+    """Training images, classes in proportion; 0 for all, as by default."""
     size: int | None = None
-    """Height and width of an image in pixels; by default as stored."""
+    """Height and width of an image in pixels; 0 for the stored ones, as by default."""
     crop_padding: int | None = None
     """Pixels that are padded before a random crop."""
     flip: bool | None = None
@@ -86,7 +86,9 @@ class Options:
     affine: bool | None = None
     """Scale and shift of batch norms in cells of DARTS; by default as the searcher has it."""
     clip: float | None = None
-    """Largest norm of a gradient."""
+    """Largest norm of a gradient; 0 for any."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Type of what networks compute; weights are float32."""
     seed: int | None = None
     """Of the first run."""
     runs: int | None = None
@@ -110,6 +112,8 @@ class Options:
         given = {
             name: value for name, value in vars(self).items() if name in names and value is not None
         }
+        # Without these flags a preset decides, so that undoing it needs a value of its own.
+        given |= {name: None for name in ("clip", "images", "size") if given.get(name) == 0}
         config = SupernetConfig() if self.preset is None else preset_config(self.preset)
         # Settings of a preset's objective or searcher mean nothing to another one.
         if self.objective not in (None, config.objective):

@@ -248,14 +248,16 @@ class Searcher(ABC):
             inputs: `[B, S, c, H, W]`.
             targets: Of each seed.
         """
-        maps = forward(inputs, norm=self.processes.statistics())
         size = (int(inputs.shape[-2]), int(inputs.shape[-1]))
         losses, scores = [], []
-        for s, (head, target) in enumerate(zip(self.heads, targets, strict=True)):
-            outputs = head([m[:, s] for m in maps], size)
-            losses.append(self.objective.loss(outputs, target))
-            with torch.no_grad():
-                scores.append(self.objective.score(outputs, target))
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            maps = forward(inputs, norm=self.processes.statistics())
+            for s, (head, target) in enumerate(zip(self.heads, targets, strict=True)):
+                outputs = head([m[:, s] for m in maps], size)
+                losses.append(self.objective.loss(outputs, target))
+                with torch.no_grad():
+                    scores.append(self.objective.score(outputs, target))
         return torch.stack(losses), torch.stack(scores)
 
     def step(self, loss: Tensor) -> None:

@@ -59,6 +59,8 @@ class SupernetConfig:
     """On all weights."""
     clip: float | None = None
     """Largest norm of the gradient of a seed's weights; `None` for any."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type of what supernets and heads compute in training; weights and scores are float32."""
     seed: int = 0
     """Of the first run."""
     runs: int = 3
@@ -88,6 +90,10 @@ class SupernetConfig:
         )
         checks[f"`momentum` must be below 1. Got {self.momentum}."] = self.momentum < 1
         checks[f"`clip` must be positive. Got {self.clip}."] = self.clip is None or self.clip > 0
+        precisions = ("float32", "bfloat16")
+        checks[f"`precision` must be one of {precisions}. Got {self.precision!r}."] = (
+            self.precision in precisions
+        )
         stems = (None, "cifar", "imagenet")
         checks[f"`stem` must be 'cifar' or 'imagenet'. Got {self.stem!r}."] = self.stem in stems
         check(checks)

@@ -473,7 +473,8 @@ class DartsCell(nn.Module):
             if whole is None:
                 shape = (*term.shape[:3], self.count, term.shape[4])
                 whole = term.new_zeros(shape)
-            sums[target] = whole.index_add(3, owners, term)
+            dtype = torch.promote_types(whole.dtype, term.dtype)  # differ under autocast
+            sums[target] = whole.to(dtype).index_add(3, owners, term.to(dtype))
 
 
 class Stem(nn.Module):

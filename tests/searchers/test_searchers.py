@@ -138,6 +138,29 @@ def test_seeds_are_the_same_in_any_company(space, name):
         )
 
 
+@pytest.mark.parametrize(("space", "name"), PARTS)
+def test_bfloat16_is_computed_in_and_float32_is_kept(space, name):
+    gentle = {"learning_rate": 1e-3}  # rounding grows fast where steps are large
+    exact = searcher_of(space, name, **gentle)
+    rough = searcher_of(space, name, precision="bfloat16", **gentle)
+    expected, figures = exact.train_epoch(0), rough.train_epoch(0)
+    assert figures["loss"] != expected["loss"]
+    assert figures["loss"] == pytest.approx(expected["loss"], rel=0.05)
+    assert {w.dtype for w in rough.weights} == {torch.float32}
+    for values in rough.scores().values():
+        assert values.dtype == np.float32 or values.dtype == np.float64
+
+
+@pytest.mark.parametrize("name", ["rotation", "jigsaw", "random-labels", "reconstruction"])
+def test_objectives_lose_in_bfloat16_what_they_lose_in_float32(name):
+    losses = [
+        searcher_of(objective=name, runs=1, objective_settings={}, precision=precision)
+        .train_epoch(0)["loss"][0]
+        for precision in ("float32", "bfloat16")
+    ]  # fmt: skip
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+
+
 @pytest.mark.parametrize("name", ["single-path", "darts"])
 def test_learns(name):
     searcher = searcher_of("nasbench201", name, objective="supervised", learning_rate=0.1, runs=1)
@@ -618,6 +641,13 @@ class TestCommand:
         assert problem in printed
         assert len(printed.strip().splitlines()) == 1
         assert not (tmp_path / "s" / "config.json").exists()  # the next try finds it free
+
+    def test_zero_undoes_the_limits_of_a_preset(self, capsys):
+        line = ["supernet", "--preset", "unrealnas", "--dry-run"]
+        assert main([*line, "--images", "0"]) == 0
+        assert json.loads(capsys.readouterr().out)["images"] is None
+        assert main(["supernet", "--preset", "darts", "--dry-run", "--clip", "0"]) == 0
+        assert json.loads(capsys.readouterr().out)["clip"] is None
 
     def test_settings_of_a_preset_go_with_its_objective_and_searcher(self, capsys):
         line = ["supernet", "--preset", "unrealnas", "--dry-run"]
