@@ -1,7 +1,8 @@
 """How large the page of a whole space is, and how quick it is in a browser without a GPU.
 
 Question: how many megabytes is the page of all NAS-Bench-101 cells, how soon does it show them, how
-          smooth is panning, how long do neighbours take?
+          smooth is panning, how long do neighbours take, and how many of them are the same as
+          without the rounding of the page?
 Command:  python benchmarks/explorer_speed.py --run RUN --table nasbench101 --method tsne
           python benchmarks/explorer_speed.py --only-print
 Time:     some 2 minutes, and as long for a map that is not kept yet. Needs selenium, and chromium
@@ -32,6 +33,7 @@ from archrep import get_space, load_encoder
 from archrep.devices import environment
 from archrep.embeddings import EmbeddingTable, load_embeddings
 from archrep.explorer import gather, write_page
+from archrep.explorer.packing import quantise_vectors
 from archrep.files import write_json
 from archrep.latent_map import cached_map
 from archrep.tables.registry import open_recorded
@@ -113,6 +115,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             "table": args.table,
             "map": points.caption,
             "bytes": size,
+            "neighbours_kept": {
+                bits: neighbours_kept(embeddings.embeddings, bits) for bits in (8, 10)
+            },
             "map_seconds": mapped - begin,
             "page_seconds": written - mapped,
             "load_before": os.getloadavg(),
@@ -120,6 +125,21 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         }
         record["visits"] = [visit(page) for _ in range(args.repeats)]
     return record | {"load_after": os.getloadavg(), "environment": environment(torch.device("cpu"))}
+
+
+def neighbours_kept(vectors: np.ndarray, bits: int, count: int = 300) -> float:
+    """Share of the ten nearest of some cells that stay so with vectors of so many bits."""
+    from scipy.spatial import cKDTree
+
+    if bits == 8:  # what a page stores
+        codes, step = quantise_vectors(vectors)
+        rounded = codes.T * step
+    else:
+        low, step = vectors.min(0), np.ptp(vectors, 0) / (2**bits - 1)
+        rounded = np.rint((vectors - low) / step) * step
+    some = np.random.default_rng(0).choice(len(vectors), count, replace=False)
+    near = [cKDTree(own).query(own[some], 11)[1][:, 1:] for own in (vectors, rounded)]
+    return float(np.mean([np.isin(b, a).mean() for a, b in zip(*near, strict=True)]))
 
 
 def visit(page: Path) -> dict[str, Any]:
@@ -183,6 +203,8 @@ def show(record: dict[str, Any]) -> None:
         f"load average {record['load_before'][0]:.1f} before, {record['load_after'][0]:.1f} after"
     )
     print(f"{'size of the page':34} {record['bytes'] / 1e6:8.1f} MB")
+    for bits, share in record["neighbours_kept"].items():
+        print(f"{f'nearest kept, {bits} bits':34} {100 * share:8.1f} %")
     print(f"{'time to write it':34} {record['page_seconds']:8.1f} s")
     for title, name in (
         ("first whole picture", "first_picture_ms"),

@@ -4,6 +4,7 @@ Question: CPU seconds of maps of 10,000 and 50,000 cells and of all of NAS-Bench
           scikit-learn's t-SNE; trustworthiness; agreement of maps of two seeds.
 Command:  python benchmarks/map_speed.py RUN                (a run on NAS-Bench-101, `make demo`)
           python benchmarks/map_speed.py RUN --sklearn      (scikit-learn too: ten minutes more)
+          python benchmarks/map_speed.py RUN --intervals    (only the width of the grid)
 Time:     some 5 minutes on one core.
 
 One thread. Trustworthiness (Venna and Kaski, 2001) is of 3,000 of the fitted cells and their 10
@@ -14,6 +15,7 @@ Results go to benchmarks/results/map_speed.json.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from archrep import latent_map as latent_map_module
 from archrep.cli.progress import Display
 from archrep.devices import environment
 from archrep.embeddings import load_embeddings
@@ -69,16 +72,33 @@ def with_sklearn(embeddings: np.ndarray, rows: np.ndarray) -> dict:
     return {"cpu_seconds": seconds, "trustworthiness": trustworthiness(embeddings, there)}
 
 
+def by_interval(embeddings: np.ndarray) -> list[dict]:
+    """Maps of 10,000 cells with openTSNE's own width of the grid and with ours."""
+    lines = []
+    for interval in (1, 2):
+        latent_map_module._INTERVAL = interval
+        points, seconds = timed(embeddings, max_points=10_000)
+        kept = trustworthiness(embeddings, points)
+        lines.append({"interval": interval, "cpu_seconds": seconds, "trustworthiness": kept})
+        print(lines[-1], flush=True)
+    return lines
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path, help="run directory, or embeddings file")
     parser.add_argument("--sklearn", action="store_true", help="measure scikit-learn as well")
+    parser.add_argument("--intervals", action="store_true", help="measure only these")
     parser.add_argument("--sizes", type=int, nargs="+", default=[5_000, 10_000, 50_000])
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     table, name = load_embeddings(args.run)
     embeddings = table.embeddings
+    if args.intervals:
+        record = json.loads(args.results.read_text()) if args.results.exists() else {}
+        write_json(args.results, record | {"intervals": by_interval(embeddings)})
+        return
     lines = []
     for size in args.sizes:
         points, seconds = timed(embeddings, max_points=size)

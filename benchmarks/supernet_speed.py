@@ -368,7 +368,10 @@ def main() -> None:
             record["compile"], wanted = measure_compile(), []
         repeats = 1 if args.quick else args.repeats
         if args.bfloat16:
-            record["bfloat16"] = {n: measure_bfloat16(CASES[n], repeats) for n in wanted}
+            record["bfloat16"] = {
+                n: measure_bfloat16(quick_case(CASES[n]) if args.quick else CASES[n], repeats)
+                for n in wanted
+            }
             wanted = []
         for label in wanted:
             case = quick_case(CASES[label]) if args.quick else CASES[label]
