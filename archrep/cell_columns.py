@@ -256,12 +256,12 @@ def table_columns(table: Table, ids: np.ndarray) -> Iterator[CellColumn]:
 def _table_column(
     table: Table, metric: str, dataset: str | None, epochs: int | None, values: np.ndarray
 ) -> CellColumn:
-    words, unit = metric, ""
+    words, unit = metric.replace("valid_", "validation_").replace("train_", "training_"), ""
     setting: list[object] = [dataset]
     if metric.endswith("accuracy"):
-        words, unit = metric, "%"
+        unit = "%"
     elif metric.endswith("seconds"):
-        words, unit = metric.replace("seconds", "time"), "s"
+        words, unit = words.replace("seconds", "time"), "s"
     if epochs and metric not in STRUCTURAL:
         setting.append(f"{epochs} epochs")
     if unit == "%":
