@@ -41,7 +41,7 @@ _EXAGGERATED, _ITERATIONS, _STRETCH = 250, 500, 50
 _TREE_POINTS, _ANGLE, _INTERVAL = 3_000, 0.7, 2
 """Up to so many points a tree sums repulsion, with this angle; beyond, a grid interpolates it, of
 this width. openTSNE's own width of 1 takes 3.5 times as long for 10,000 points and keeps no more
-neighbours: trustworthiness .981 with 1, .980 with 2."""
+neighbours: trustworthiness .980 with both (`benchmarks/map_speed.py --intervals`)."""
 _VERSION = 2
 """Of what a map is for given settings; a change makes cached ones void."""
 

@@ -128,7 +128,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def neighbours_kept(vectors: np.ndarray, bits: int, count: int = 300) -> float:
-    """Share of the ten nearest of some cells that stay so with vectors of so many bits."""
+    """Share of the ten that look nearest with so many bits that are among the ten nearest."""
     from scipy.spatial import cKDTree
 
     if bits == 8:  # what a page stores
@@ -137,9 +137,15 @@ def neighbours_kept(vectors: np.ndarray, bits: int, count: int = 300) -> float:
     else:
         low, step = vectors.min(0), np.ptp(vectors, 0) / (2**bits - 1)
         rounded = np.rint((vectors - low) / step) * step
-    some = np.random.default_rng(0).choice(len(vectors), count, replace=False)
-    near = [cKDTree(own).query(own[some], 11)[1][:, 1:] for own in (vectors, rounded)]
-    return float(np.mean([np.isin(b, a).mean() for a, b in zip(*near, strict=True)]))
+    shares = []
+    exact, coarse = cKDTree(vectors), cKDTree(rounded)
+    for row in np.random.default_rng(0).choice(len(vectors), count, replace=False):
+        furthest = exact.query(vectors[row], 11)[0][-1]  # the cell itself is among them
+        near = coarse.query(rounded[row], 12)[1]
+        near = near[near != row][:10]  # of equal cells any may stand for another
+        distances = np.sqrt(np.square(vectors[near] - vectors[row]).sum(1))
+        shares.append(float((distances <= furthest * (1 + 1e-6)).mean()))
+    return float(np.mean(shares))
 
 
 def visit(page: Path) -> dict[str, Any]:
