@@ -12,6 +12,7 @@ from archrep.plots.style import (
     CATEGORY_COLOURS,
     GREY,
     SMALL_PRINT,
+    beside,
     colour_bar,
     colour_map,
     new_axes,
@@ -119,7 +120,7 @@ def plot_prediction(
     ax.axline((left, left), slope=1, color=GREY, linewidth=0.8, linestyle="--")
     ax.set(xlim=(left, right), ylim=(low, high))
     ax.set_xlabel(words)
-    ax.set_ylabel(f"predicted {words}")
+    ax.set_ylabel(beside(ax, f"predicted {words}"))
     error = float(np.sqrt(np.square(truth - predicted).mean()))
     constant = np.ptp(truth) == 0 or np.ptp(predicted) == 0
     r = float("nan") if constant else float(np.corrcoef(truth, predicted)[0, 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from archrep.plots.style import line_style, new_axes, plain, small_print
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+LONG_LABEL = 30
+"""Letters of a label from which on the legend stands below the axes."""
 
 
 def plot_curves(
@@ -110,5 +113,9 @@ def _finish(ax: Axes, xlabel: str, ylabel: str, caption: str) -> None:
     ax.set_xlabel(xlabel)
     ax.grid(True, which="major", linewidth=0.4, alpha=0.5)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize=8, frameon=False)
+    longest = max((len(str(text)) for text in ax.get_legend_handles_labels()[1]), default=0)
+    place: dict[str, Any] = {}
+    if longest > LONG_LABEL:  # below the axes it hides no curve
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+    ax.legend(fontsize=8, frameon=False, **place)
     small_print(ax, caption)

@@ -108,7 +108,8 @@ def colour_map() -> Colormap:
 
 def colour_bar(ax: Axes, drawn: ScalarMappable, label: str | None, **options: Any) -> Colorbar:
     """The scale of colours beside axes, without a frame."""
-    bar = ax.figure.colorbar(drawn, ax=ax, label=label or "", shrink=0.9, pad=0.02, **options)
+    label = beside(ax, label or "")
+    bar = ax.figure.colorbar(drawn, ax=ax, label=label, shrink=0.9, pad=0.02, **options)
     bar.outline.set_visible(False)  # type: ignore[operator]
     return bar
 
@@ -157,6 +158,14 @@ def wrapped(ax: Axes, text: str, size: float) -> str:
         size: Of its letters in points.
     """
     return in_lines(text, ax.get_window_extent().width * 72 / ax.figure.dpi, size)
+
+
+def beside(ax: Axes, text: str) -> str:
+    """An upright label in lines about as long as the axes are high."""
+    import matplotlib
+
+    size = 0.9 * float(matplotlib.rcParams["font.size"])  # letters of a label are narrow
+    return in_lines(text, ax.get_window_extent().height * 72 / ax.figure.dpi, size)
 
 
 def in_lines(text: str, points: float, size: float) -> str:
