@@ -132,11 +132,13 @@ def plot_encoding(cell: Cell, space: Space, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax, encoding_size(space))
     ones = {(float(j), i): EDGE for i, j in cell.edges}
     for node, op in enumerate(cell.ops):
-        ones[second + space.ops.index(op), node] = describe(op)[1].fill
+        kind = describe(op)[1]
+        fill = kind.line if kind.dashed else kind.fill  # white would be no square
+        ones[second + space.ops.index(op), node] = fill
     columns = [float(k) for k in range(nodes)] + [second + k for k in range(operations)]
     for x, y in itertools.product(columns, range(nodes)):
-        fill = ones.get((x, y), "none")
-        square = Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=EDGE, linewidth=0.4)
+        colour = ones.get((x, y), "none")
+        square = Rectangle((x, y), 1, 1, facecolor=colour, edgecolor=EDGE, linewidth=0.4)
         ax.add_patch(square).set_clip_on(False)
     names = [describe(op)[0] for op in space.ops]
     numbers = [str(k) for k in range(nodes)]

@@ -268,7 +268,11 @@ class TestEncoding:
         cell = sample(name, 1, seed=4)[0]
         ax = plot_encoding(cell, space)
         nodes = space.max_nodes
-        filled = [p.get_xy() for p in ax.patches if p.get_facecolor()[3] > 0]
+        filled = [
+            p.get_xy()
+            for p in ax.patches
+            if p.get_facecolor()[3] > 0 and min(p.get_facecolor()[:3]) < 1
+        ]
         edges = {(int(y), int(x)) for x, y in filled if x < nodes}
         ops = {(int(y), int(x - nodes - 1.5)) for x, y in filled if x > nodes}
         assert edges == set(cell.edges)
