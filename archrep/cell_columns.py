@@ -82,7 +82,8 @@ def find_column(
         name: A figure of the graph or a metric of the table; by default the accuracy that the table
             has of most cells, or depth without a table.
         table: What was recorded of them, at its own schedule and choice of runs.
-        dataset: Of the table; by default its own.
+        dataset: Of the table; by default its own. Figures of the graph are those of the space's own
+            network, whatever the data set.
 
     Raises:
         UnknownNameError: There is no such column, or the table records no accuracy.
@@ -189,6 +190,12 @@ def column_label(name: str) -> str:
     return LABELS.get(name, name.replace("_", " "))
 
 
+def column_words(metric: str) -> str:
+    """What readers see of a metric of a table."""
+    words = metric.replace("valid_", "validation_").replace("train_", "training_")
+    return LABELS.get(metric, words.replace("seconds", "time").replace("_", " "))
+
+
 def graph_columns(space: Space, cells: CellArray) -> Iterator[CellColumn]:
     """Figures that follow from the cells alone."""
     found = space_columns(space, cells)
@@ -256,18 +263,17 @@ def table_columns(table: Table, ids: np.ndarray) -> Iterator[CellColumn]:
 def _table_column(
     table: Table, metric: str, dataset: str | None, epochs: int | None, values: np.ndarray
 ) -> CellColumn:
-    words, unit = metric.replace("valid_", "validation_").replace("train_", "training_"), ""
+    unit = ""
     setting: list[object] = [dataset]
     if metric.endswith("accuracy"):
         unit = "%"
     elif metric.endswith("seconds"):
-        words, unit = words.replace("seconds", "time"), "s"
+        unit = "s"
     if epochs and metric not in STRUCTURAL:
         setting.append(f"{epochs} epochs")
     if unit == "%":
         setting.append(f"{table.info.seed} of runs")
-    words = LABELS.get(metric, words.replace("_", " "))
-    about = ", ".join(str(part) for part in setting if part)
+    words, about = column_words(metric), ", ".join(str(part) for part in setting if part)
     return CellColumn(
         name=".".join(str(part) for part in (metric, dataset, epochs) if part),
         label=f"{words} ({about})" if about else words,

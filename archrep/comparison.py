@@ -98,7 +98,9 @@ def load_finished(folder: Path) -> Finished:
     for name in ("mean_valid_accuracy", "test_accuracy"):
         ceiling = summary.get(f"table_best_{name.removeprefix('mean_')}")
         values = getattr(traces, name)
-        if ceiling is not None and len(values) and np.nanmax(values) > ceiling + 1e-9:
+        if ceiling is None or np.isnan(values).all():
+            continue
+        if np.nanmax(values) > ceiling + 1e-9:
             raise TableError(
                 f"{folder} holds a {name} of {np.nanmax(values):.5f}, above the maximum of "
                 f"{summary['table']}, {ceiling:.5f}. It was not made from this table."
@@ -120,6 +122,25 @@ class FoundCell(NamedTuple):
     accuracy: float
 
 
+def check_searched(search: Finished, embeddings: EmbeddingTable) -> None:
+    """Refuse other sampled cells than those whose rows a search names.
+
+    Raises:
+        TableError: They are others, or the search does not say which it searched.
+    """
+    searched = search.summary.get("cells_sha256")
+    if searched is None:
+        raise TableError(
+            f"{search.folder} does not say which sampled cells it searched, as older searches do "
+            "not. Run it again."
+        )
+    if searched != embeddings.cells_sha256:
+        raise TableError(
+            f"{search.folder} searched sampled cells by their rows in another file than this one "
+            f"of {len(embeddings):,}: take the embeddings that it searched."
+        )
+
+
 def found_cell(
     search: Finished, *, seed: int | None = None, embeddings: EmbeddingTable | None = None
 ) -> FoundCell:
@@ -127,7 +148,8 @@ def found_cell(
 
     Args:
         search: A finished search.
-        seed: The run; by default that whose incumbent has the best accuracy the search saw.
+        seed: The run; by default that whose incumbent has the best accuracy the search saw, under
+            the protocol `oracle` the best test accuracy.
         embeddings: What it searched, for spaces that are not enumerated.
 
     Raises:
@@ -136,22 +158,23 @@ def found_cell(
     """
     runs = search.traces.runs.tolist()
     if seed is not None and seed not in runs:
-        raise ConfigError(f"`seed` must be from {runs[0]} to {runs[-1]}. Got {seed}.")
+        raise ConfigError(f"The seeds of {search.folder} are {runs[0]} to {runs[-1]}. Got {seed}.")
     ends = search.traces.final()
     incumbents = search.incumbents[ends]
-    seen = search.traces.valid_accuracy[incumbents]
+    seen = search.values(ends) if search.oracle else search.traces.valid_accuracy[incumbents]
     chosen = int(seen.argmax()) if seed is None else runs.index(seed)
     position = int(search.traces.position[incumbents[chosen]])
     space = open_table(search.summary["config"]["table"]).space
     if space.size is not None:
         cell = space.enumerate()[position]
-    elif embeddings and embeddings.cells_sha256 == search.summary.get("cells_sha256"):
-        cell = embeddings.cells[position]
-    else:
+    elif embeddings is None:
         raise TableError(
             f"{search.folder} searched sampled cells of {space.title}, by their rows: pass the "
             "embeddings that it searched."
         )
+    else:
+        check_searched(search, embeddings)
+        cell = embeddings.cells[position]
     return FoundCell(cell, runs[chosen], float(search.values(ends)[chosen]))
 
 

@@ -80,7 +80,8 @@ def check_writable(path: Path, option: str = "--out") -> None:
         raise RunError(f"`{option}` must be a file. {path} is a folder.")
     there = next(folder for folder in path.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise RunError(f"`{option}` must be in a folder that can be written. {there} cannot.")
+        what = "cannot" if there.is_dir() else "is a file"
+        raise RunError(f"`{option}` must be in a folder that can be written. {there} {what}.")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident size of this process so far."""
+    """Largest resident size of this process so far, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():  # what getrusage gives on Linux includes the process that started this one
         known = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)

@@ -152,6 +152,8 @@ class Job:
         """Everything that decides the result, as JSON gives it back."""
         # What names and paths of the configuration lead to may change.
         inputs = {"table_sha256": self.table.sha256, "candidates_sha256": self.candidates.sha256}
+        if self.file_sha256 is not None:
+            inputs["cells_sha256"] = self.file_sha256
         return dict(json.loads(json.dumps(self.config.to_dict() | inputs)))
 
     def make(self, seeds: Sequence[int]) -> Strategy:

@@ -30,11 +30,11 @@ def measure_training(preset: str, space: str, steps: int) -> dict[str, float]:
     import torch
 
     from archrep.cells import get_space
-    from archrep.devices import peak_memory_bytes
     from archrep.encoder.config import preset_config
     from archrep.encoder.models import build_model
     from archrep.encoder.pretrain import load_cells
     from archrep.encoder.train import ListedCells, train
+    from archrep.memory import peak_memory_bytes
 
     torch.set_num_threads(1)
     config = preset_config(preset, space)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -241,3 +243,15 @@ def test_figures_name_the_runs_that_are_not_there(tmp_path):
     assert "distances-nasbench101: " in done.stderr
     assert done.stderr.count("is not there") == done.stderr.splitlines()[-1].count(",") + 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem
+)
+def test_whatever_a_script_imports_of_archrep_is_there(script):
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("archrep"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")

@@ -14,13 +14,16 @@ from archrep.comparison import (
     compare,
     curve,
     final_regrets,
+    found_cell,
     holm,
     load_finished,
     paired,
     published_curve,
 )
-from archrep.errors import RunError, TableError
+from archrep.errors import ConfigError, RunError, TableError
 from archrep.results import Traces, summarise
+from archrep.search import SearchConfig, search
+from archrep.tables import open_table
 
 
 def traces_of(values, seconds=None, first_run=0):
@@ -207,3 +210,23 @@ class TestOracle:
         traces = self.traces()
         unknown = Traces(**{**vars(traces), "test_accuracy": np.array([np.nan, 0.3, np.nan])})
         assert unknown.test_incumbents.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("protocol", ["mean", "oracle"])
+def test_the_cell_that_was_found_is_that_of_the_best_run(tmp_path, protocol):
+    config = SearchConfig(
+        table="digits", strategy="random", queries=12, runs=5, seed=7, protocol=protocol
+    )
+    search(config, out=tmp_path / "run", workers=1)
+    finished = load_finished(tmp_path / "run")
+    table, traces = open_table("digits"), finished.traces
+    name = "test_accuracy" if protocol == "oracle" else "valid_accuracy"
+    best = int(np.nanargmax(getattr(traces, name)))
+    found = found_cell(finished)
+    assert found.seed == traces.run[best]
+    assert table.space.index(found.cell) == traces.position[best]
+    assert found.accuracy == table.query(found.cell).test_accuracy
+    own = found_cell(finished, seed=9)
+    assert table.space.index(own.cell) in traces.position[traces.run == 9]
+    with pytest.raises(ConfigError, match="are 7 to 11. Got 0"):
+        found_cell(finished, seed=0)

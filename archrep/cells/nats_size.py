@@ -78,12 +78,12 @@ class NatsSize(Space):
         if (listed := self._listed(text)) is not None:
             return listed
         ops = tuple(f"width_{width}" for width in text.split(":", LAYERS))
-        if len(ops) != LAYERS or not set(ops) <= set(self.ops):
+        if len(ops) != LAYERS or not all(op.removeprefix("width_").isdecimal() for op in ops):
             raise NotationError(
                 f"A {self.title} cell is written as an official index or as five widths of "
                 f"{WIDTHS}, such as 8:16:24:32:64. Got {text[:80]!r}."
             )
-        return Cell(("input", *ops, "output"), EDGES)
+        return self.validate(Cell(("input", *ops, "output"), EDGES))
 
     def format(self, cell: Cell) -> str:
         return ":".join(op.removeprefix("width_") for op in self.validate(cell).ops[1:-1])

@@ -104,8 +104,8 @@ def cells_of(text: str, space: str | None) -> list[tuple[str, Cell]]:
             continue
         except CellError as error:
             illegal.append(error)
-    if not found and len(illegal) == 1:
-        raise illegal[0]
+    if not found and illegal:  # written as a cell of these spaces, and none of them
+        raise CellError(" Or: ".join(str(error) for error in illegal))
     if not found:
         raise CellError(
             f"Expected a cell in the notation of {', '.join(SPACES)}. Got {text[:80]!r}. "

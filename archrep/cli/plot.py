@@ -168,12 +168,15 @@ class EncodingOptions(Picture):
     space: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SPACE")]
     """Search space."""
     cell: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CELL")]
-    """In the space's notation or by index."""
+    """In the space's notation, or by index where it has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundOptions(Picture):
-    """Draw the cell that each search found: of its runs the one with the best accuracy it saw."""
+    """Draw the cell that each search found: of its runs the one with the best accuracy it saw.
+
+    Under the protocol `oracle` it is the best by test accuracy, which no search knows.
+    """
 
     searches: Folders
     """Finished run directories of `archrep search`."""
@@ -267,9 +270,9 @@ def draw_map(options: MapOptions) -> Axes:
     column = column_of(embeddings, table, options.colour, options.dataset)
     if column.categories and options.areas:
         raise ConfigError(f"`--areas` are means, and {column.name} names operations. Leave it out.")
-    values, label = column.values, column.label
-    if column.categories:
-        values = np.array([name for name, _ in column.categories])[values.astype(int)]
+    values, label, colours = column.values, column.label, dict(column.categories)
+    if colours:
+        values = np.array(list(colours))[values.astype(int)]
     elif column.unit == "%":
         values, label = 100 * values, f"{label}, %"
     elif column.unit:
@@ -290,7 +293,7 @@ def draw_map(options: MapOptions) -> Axes:
     if options.areas:
         ax = plot_areas(area_means(points, values), label=label, caption=points.caption)
     else:
-        ax = plot_latent_map(points, values, label=label)
+        ax = plot_latent_map(points, values, label=label, colours=colours)
     if way is not None:
         rows, words = way
         plot_visits(points, rows, label=f"{about}; {words}", ax=ax)
@@ -448,6 +451,7 @@ def draw_encoding(options: EncodingOptions) -> Axes:
 
 def draw_found(options: FoundOptions) -> Axes:
     """`archrep plot found`."""
+    from archrep.cell_columns import column_words
     from archrep.comparison import found_cell, load_finished
     from archrep.plots.cell import draw_cells
     from archrep.plots.style import plain
@@ -459,11 +463,14 @@ def draw_found(options: FoundOptions) -> Axes:
         found = found_cell(search, seed=options.seed_of_search, embeddings=embeddings)
         cells.append(found.cell)
         of = f"best of {len(search.traces.runs)} runs" if options.seed_of_search is None else ""
-        metric = search.metric.replace("valid_", "validation_").replace("_", " ")
-        accuracy = f"{metric} {100 * found.accuracy:.2f} %"
-        words = (search.summary["table"], search.budget, f"seed {found.seed}", of)
-        about = ", ".join(word for word in words if word)
-        titles.append(plain("\n".join((search.label, about, accuracy))))
+        about = search.summary
+        asked = (about["table"], about["dataset"], f"protocol {about['protocol']}", search.budget)
+        # A surrogate records no runs, and what the search saw may be one of them.
+        runs = f" ({about['table_runs']} of runs)" if search.metric != "valid_accuracy" else ""
+        words = column_words(search.metric.removeprefix("mean_"))
+        parts = (f"seed {found.seed}", of, f"{words} {100 * found.accuracy:.2f} %{runs}")
+        lines = [", ".join(str(part) for part in line if part) for line in (asked, parts)]
+        titles.append(plain("\n".join((search.label, *lines))))
     axes: Axes = draw_cells(cells, titles=titles, columns=3).axes[0]
     return axes
 
@@ -585,11 +592,20 @@ def open_table_of(name: str, embeddings: EmbeddingTable) -> Table:
 def column_of(
     embeddings: EmbeddingTable, table: Table | None, name: str | None, dataset: str | None
 ) -> CellColumn:
-    """A figure of every cell of the embeddings."""
+    """A figure of every cell of the embeddings.
+
+    Raises:
+        ConfigError: A data set is named without a table, or is none of the table's.
+        UnknownNameError: There is no such column.
+    """
     from archrep.cell_columns import find_column
     from archrep.cells.registry import get_space
 
     space = get_space(embeddings.space)
+    if dataset is not None and table is None:
+        raise ConfigError("`--dataset` is of a table: pass `--table NAME` as well.")
+    if table is not None:
+        table.setting(dataset, None)
     return find_column(
         space, embeddings.cells, embeddings.cell_ids, name, table=table, dataset=dataset
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from archrep.cells.registry import get_space
-from archrep.comparison import Finished, load_finished
+from archrep.comparison import Finished, check_searched, load_finished
 from archrep.embeddings import EmbeddingTable
 from archrep.errors import ArchrepError, RunError, TableError
 from archrep.tables.base import Table
@@ -56,12 +56,8 @@ def load_trajectories(
     """
     search = load_finished(folder)
     _check_question(search, embeddings.space, table)
-    rows_of = search.summary.get("cells_sha256")
-    if get_space(embeddings.space).size is None and rows_of != embeddings.cells_sha256:
-        raise TableError(
-            f"{folder} searched sampled cells by their rows in another file than this one of "
-            f"{len(embeddings):,}: take the embeddings that it searched."
-        )
+    if get_space(embeddings.space).size is None:
+        check_searched(search, embeddings)
     ids = np.sort(embeddings.cell_ids)
     traces = search.traces
     count = min(most, len(traces.runs))

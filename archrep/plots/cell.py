@@ -72,6 +72,8 @@ def draw_cells(
 ) -> Figure:
     """Figure with the cells in rows, their boxes `box` inches wide in every panel.
 
+    Long titles stand in several lines.
+
     Raises:
         ShapeError: There is no cell, or not one title a cell.
         ConfigError: `columns` is below 1 or `box` not positive.

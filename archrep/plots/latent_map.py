@@ -31,6 +31,7 @@ def plot_latent_map(
     *,
     label: str | None = None,
     categorical: bool | None = None,
+    colours: Mapping[str, str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Axes with the points of a map, coloured by a column, and in small print how it was made.
@@ -42,6 +43,8 @@ def plot_latent_map(
         label: What the values are, with their unit.
         categorical: Whether to list values in a legend instead of a colour bar; `None` does so for
             text and truth values.
+        colours: Of every category, in the order of the legend; by default as many as can be told
+            apart.
         ax: Axes to draw into; `None` makes a figure, without pyplot.
 
     Raises:
@@ -49,7 +52,7 @@ def plot_latent_map(
         ConfigError: There are more categories than a legend can tell apart.
     """
     ax = new_axes(ax, (5.2, 4.4))
-    _draw(points, values, label, categorical, ax)
+    _draw(points, values, label, categorical, ax, colours)
     ax.set_xlabel(wrapped(ax, points.caption, SMALL_PRINT["fontsize"]), **SMALL_PRINT)
     return ax
 
@@ -88,6 +91,7 @@ def _draw(
     label: str | None,
     categorical: bool | None,
     ax: Axes,
+    colours: Mapping[str, str] | None = None,
 ) -> None:
     ax.set_aspect("equal", adjustable="datalim")
     ax.set(xticks=[], yticks=[])  # t-SNE has no axes to read off, and rotates freely
@@ -106,21 +110,26 @@ def _draw(
     if categorical is None:
         categorical = values.dtype.kind not in "iuf"
     if categorical:
-        _draw_categories(points, values, label, ax, style)
+        _draw_categories(points, values, label, ax, style, colours)
     else:
         _draw_numbers(points, values.astype(float), label, ax, style)
 
 
 def _draw_categories(
-    points: LatentMap, values: np.ndarray, label: str | None, ax: Axes, style: dict[str, Any]
+    points: LatentMap,
+    values: np.ndarray,
+    label: str | None,
+    ax: Axes,
+    style: dict[str, Any],
+    colours: Mapping[str, str] | None,
 ) -> None:
     names = np.unique(values)
-    if len(names) > len(CATEGORY_COLOURS):
+    if not colours and len(names) > len(CATEGORY_COLOURS):
         raise ConfigError(
             f"A legend tells {len(CATEGORY_COLOURS)} categories apart. Got {len(names)} values of "
             f"{label or 'the column'}: merge some, or pass numbers with `categorical=False`."
         )
-    for name, colour in zip(names, CATEGORY_COLOURS, strict=False):
+    for name, colour in (colours or dict(zip(names, CATEGORY_COLOURS, strict=False))).items():
         ax.scatter(*points.xy[values == name].T, color=colour, label=str(name), **style)
     _legend(ax, title=label, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from archrep.comparison import Curve
-from archrep.plots.style import line_style, new_axes, plain, small_print
+from archrep.plots.style import beside, line_style, new_axes, place_legend, plain, small_print
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-LONG_LABEL = 30
-"""Letters of a label from which on the legend stands below the axes."""
 
 
 def plot_curves(
@@ -41,7 +38,7 @@ def plot_curves(
             whose colour it takes.
         ax: Axes to draw into; `None` makes a figure, without pyplot.
     """
-    ax = new_axes(ax)
+    own, ax = ax is None, new_axes(ax)
     for number, (label, curve) in enumerate(curves.items()):
         colour, dashes = line_style(number)
         line = curve.mean if mean else curve.middle
@@ -66,7 +63,7 @@ def plot_curves(
         if lowest:  # a regret of zero has no place on a logarithmic axis
             ax.set_ylim(bottom=50 * min(lowest))
         _label_decades_only(ax)
-    _finish(ax, xlabel, ylabel, caption)
+    _finish(ax, xlabel, ylabel, caption, grow=own)
     return ax
 
 
@@ -81,7 +78,7 @@ def plot_ecdf(
         caption: Protocol, table, seeds; in small print.
         ax: Axes to draw into; `None` makes a figure, without pyplot.
     """
-    ax = new_axes(ax)
+    own, ax = ax is None, new_axes(ax)
     for number, (label, values) in enumerate(regrets.items()):
         colour, dashes = line_style(number)
         share = np.arange(1, len(values) + 1) / len(values)
@@ -95,7 +92,7 @@ def plot_ecdf(
             linewidth=1.5,
         )
     ax.set_ylim(0, 1.02)
-    _finish(ax, xlabel, "share of runs", caption)
+    _finish(ax, xlabel, "share of runs", caption, grow=own)
     return ax
 
 
@@ -108,14 +105,10 @@ def _label_decades_only(ax: Axes) -> None:
             axis.set_minor_formatter(NullFormatter())
 
 
-def _finish(ax: Axes, xlabel: str, ylabel: str, caption: str) -> None:
-    ax.set_ylabel(ylabel)
+def _finish(ax: Axes, xlabel: str, ylabel: str, caption: str, *, grow: bool) -> None:
+    ax.set_ylabel(beside(ax, ylabel))
     ax.set_xlabel(xlabel)
     ax.grid(True, which="major", linewidth=0.4, alpha=0.5)
     ax.spines[["top", "right"]].set_visible(False)
-    longest = max((len(str(text)) for text in ax.get_legend_handles_labels()[1]), default=0)
-    place: dict[str, Any] = {}
-    if longest > LONG_LABEL:  # below the axes it hides no curve
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
-    ax.legend(fontsize=8, frameon=False, **place)
+    place_legend(ax, grow=grow)
     small_print(ax, caption)

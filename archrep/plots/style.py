@@ -30,6 +30,8 @@ MISSING = "#bbbbbb"
 GREY = "#777777"
 """Lines and small print: as far from white as from a dark page."""
 SMALL_PRINT: dict[str, Any] = {"fontsize": 7, "color": GREY}
+LEGEND, LONG_LABEL = 8, 24
+"""Points of a legend's letters, and the letters of a label from which on it stands below."""
 FILES = (".png", ".svg", ".pdf")
 """Kinds of picture files: one of pixels, two of lines."""
 
@@ -166,6 +168,34 @@ def beside(ax: Axes, text: str) -> str:
 
     size = 0.9 * float(matplotlib.rcParams["font.size"])  # letters of a label are narrow
     return in_lines(text, ax.get_window_extent().height * 72 / ax.figure.dpi, size)
+
+
+def place_legend(ax: Axes, *, grow: bool) -> None:
+    """A legend within the axes, or below them where its labels are long and would hide curves.
+
+    Args:
+        ax: Axes whose artists have labels.
+        grow: Make the figure higher by as much as a legend below needs.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    lines, labels = ax.get_legend_handles_labels()
+    if max(map(len, labels), default=0) <= LONG_LABEL:
+        ax.legend(fontsize=LEGEND, frameon=False)
+        return
+    across = ax.get_window_extent().width * 72 / ax.figure.dpi
+    labels = [in_lines(label, 0.85 * across, LEGEND) for label in labels]
+    under = 44 / 72  # inches of ticks and of the label of the axis, however high the axes are
+    place = ax.transAxes + ScaledTranslation(0, -under, ax.figure.dpi_scale_trans)
+    ax.legend(
+        lines, labels, fontsize=LEGEND, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0),
+        bbox_transform=place,
+    )  # fmt: skip
+    figure = ax.get_figure(root=True)
+    if grow and figure is not None:
+        width, height = figure.get_size_inches()
+        more = sum(label.count("\n") + 1 for label in labels) * 1.4 * LEGEND / 72
+        figure.set_size_inches(width, height + more)
 
 
 def in_lines(text: str, points: float, size: float) -> str:

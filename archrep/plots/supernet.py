@@ -18,6 +18,7 @@ from archrep.plots.style import (
     colour_map,
     line_style,
     new_axes,
+    place_legend,
     plain,
     small_print,
 )
@@ -116,7 +117,7 @@ def plot_by_epoch(
         ylabel: What is drawn.
         ax: Axes to draw into; `None` makes a figure, without pyplot.
     """
-    ax = new_axes(ax, (5.6, 4.0))
+    own, ax = ax is None, new_axes(ax, (5.6, 4.0))
     for number, (label, line) in enumerate(lines.items()):
         values = np.array(line, float)
         colour, _ = line_style(number)
@@ -135,7 +136,7 @@ def plot_by_epoch(
     ax.set_xlabel("epoch")
     ax.set_ylabel(ylabel)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8)
+    place_legend(ax, grow=own)
     of = " or ".join(map(str, seeds)) + (" seed" if seeds == [1] else " seeds")
     small_print(ax, of if seeds == [1] else f"mean of {of}, band from least to most")
     return ax

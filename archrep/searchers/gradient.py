@@ -92,6 +92,11 @@ class Darts(Searcher):
 
     def __init__(self, config: SupernetConfig, images: ImageSet, objective: Objective) -> None:
         super().__init__(config, images, objective)
+        if self.settings.order == 2 and config.precision != "float32":
+            raise ConfigError(
+                "`order` 2 takes a difference of two gradients, which has no digits left in "
+                f"{config.precision}. Take `precision` 'float32', or `order` 1."
+            )
         if not self.supernet.edges:
             raise ConfigError(
                 f"The searcher {self.name!r} needs a supernet of cells. {config.space!r} is a "

@@ -45,6 +45,8 @@ class SharedStatistics(BatchStatistics):
     def __call__(
         self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
     ) -> Tensor:
+        kind = features.dtype
+        features = features.float() if kind == torch.bfloat16 else features  # sums need digits
         moments = torch.var_mean(features, (0, 2, 3), correction=0)
         variances, means = self.gather(torch.stack(moments)).unbind(1)  # [R, C]
         mean = means.mean(0)
@@ -53,7 +55,7 @@ class SharedStatistics(BatchStatistics):
         scale = (variance + EPSILON).rsqrt()
         scale = scale if weight is None else scale * weight
         shift = -mean * scale if bias is None else bias - mean * scale
-        return torch.addcmul(shift[:, None, None], features, scale[:, None, None])
+        return torch.addcmul(shift[:, None, None], features, scale[:, None, None]).to(kind)
 
 
 @dataclass

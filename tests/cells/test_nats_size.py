@@ -42,12 +42,16 @@ def test_index_of_a_notation(text, index):
     assert SPACE.format(SPACE.parse(str(index))) == text
 
 
-@pytest.mark.parametrize(
-    "text", ["8:8:8:8", "8:8:8:8:8:8", "8:8:8:8:9", "8:8:8:8:08", "8:8:8:8:", "8: 8:8:8:8", "input"]
-)
+@pytest.mark.parametrize("text", ["8:8:8:8", "8:8:8:8:8:8", "8:8:8:8:", "8: 8:8:8:8", "input"])
 def test_other_notations_are_refused(text):
     with pytest.raises(CellError, match=r"five widths of .*such as 8:16:24:32:64\. Got"):
         SPACE.parse(text)
+
+
+@pytest.mark.parametrize("width", ["9", "08"])
+def test_another_width_is_named(width):
+    with pytest.raises(CellError, match=rf"it has \['width_{width}'\]"):
+        SPACE.parse(f"8:8:8:8:{width}")
 
 
 def test_every_reason_of_an_illegal_cell_is_named():

@@ -14,6 +14,7 @@ import pytest
 from archrep.cell_columns import CellColumn, telling
 from archrep.cells import get_space
 from archrep.cli.explore import main
+from archrep.comparison import found_cell, load_finished
 from archrep.embeddings import EmbeddingTable, load_embeddings
 from archrep.errors import ArchrepError, ConfigError, RunError, TableError
 from archrep.explorer import Trajectories, gather, render, write_page
@@ -285,6 +286,19 @@ def test_a_search_of_other_sampled_cells_is_refused(tmp_path, data_folder):
     others = EmbeddingTable(mine.embeddings, cells[30:], "darts")
     with pytest.raises(TableError, match="in another file than this one of 30"):
         load_trajectories(tmp_path / "run", others, None, most=2)
+    finished = load_finished(tmp_path / "run")
+    cell = found_cell(finished, seed=1, embeddings=mine)
+    begin, end = finished.traces.starts[1:]
+    best = begin + finished.traces.valid_accuracy[begin:end].argmax()
+    assert cell.cell == mine.cells[int(finished.traces.position[best])]
+    assert (cell.seed, cell.accuracy) == (1, finished.traces.valid_accuracy[best])
+    with pytest.raises(TableError, match="pass the embeddings that it searched"):
+        found_cell(finished)
+    with pytest.raises(TableError, match="in another file"):
+        found_cell(finished, embeddings=others)
+    del finished.summary["cells_sha256"]
+    with pytest.raises(TableError, match="does not say which sampled cells it searched"):
+        found_cell(finished, embeddings=mine)
 
 
 def test_a_map_that_lacks_cells_is_refused():

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from archrep.comparison import Curve
 from archrep.errors import ConfigError
-from archrep.plots import plot_curves, plot_ecdf
+from archrep.plots import plot_by_epoch, plot_curves, plot_ecdf
 
 
 def a_curve(high=40.0, budget=(1.0, 10.0, 100.0)):
@@ -64,3 +64,30 @@ def test_no_two_of_many_searches_look_alike():
     assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 20
     with pytest.raises(ConfigError, match="lines can be told apart"):
         plot_curves({str(n): a_curve() for n in range(99)}, xlabel="queries", ylabel="regret, %")
+
+
+@pytest.mark.parametrize("count", [2, 12])
+@pytest.mark.parametrize("plot", ["curves", "ecdf", "epochs"])
+def test_a_long_legend_is_whole_and_hides_nothing(plot, count):
+    labels = [f"strategy number {k} over an embedding of a long name (and a preset)"
+              for k in range(count)]  # fmt: skip
+    if plot == "curves":
+        ax = plot_curves({k: a_curve() for k in labels}, xlabel="queries", ylabel="regret " * 12)
+    elif plot == "ecdf":
+        ax = plot_ecdf({k: np.array([0.1, 0.2]) for k in labels}, xlabel="regret, %")
+    else:
+        ax = plot_by_epoch({k: [[1.0], [2.0]] for k in labels}, ylabel="skips")
+    figure = ax.figure
+    figure.draw_without_rendering()
+    page, legend = figure.bbox, ax.get_legend().get_window_extent()
+    for box in (legend, ax.yaxis.label.get_window_extent(), ax.xaxis.label.get_window_extent()):
+        assert page.x0 <= box.x0 < box.x1 <= page.x1
+        assert page.y0 <= box.y0 < box.y1 <= page.y1
+    assert legend.y1 <= ax.xaxis.label.get_window_extent().y0
+    assert ax.get_window_extent().height > 150
+
+
+def test_a_short_legend_stays_within():
+    ax = plot_curves({"random": a_curve()}, xlabel="queries", ylabel="regret, %")
+    ax.figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().y0 > ax.get_window_extent().y0
