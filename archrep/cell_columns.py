@@ -228,7 +228,7 @@ def _category(op: str) -> tuple[str, str]:
     if op.startswith("width_"):  # all of one kind, so that its colour would tell nothing
         shade = 230 - 3 * int(op.removeprefix("width_"))
         return label, f"#{shade:02x}{shade:02x}ff"
-    return label, kind.line if kind.dashed else kind.fill
+    return label, kind.solid
 
 
 # Of a table -------------------------------------------------------------------------------------

@@ -21,6 +21,11 @@ class Kind:
     text: str = "#111111"
     dashed: bool = False
 
+    @property
+    def solid(self) -> str:
+        """Colour of an area that has no border of its own; a white one would not be seen."""
+        return self.line if self.dashed else self.fill
+
 
 # Hues of Okabe and Ito (2008), told apart under the common colour deficiencies; fills differ in
 # lightness too, so a grey print keeps them apart.

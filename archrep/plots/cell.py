@@ -134,9 +134,7 @@ def plot_encoding(cell: Cell, space: Space, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax, encoding_size(space))
     ones = {(float(j), i): EDGE for i, j in cell.edges}
     for node, op in enumerate(cell.ops):
-        kind = describe(op)[1]
-        fill = kind.line if kind.dashed else kind.fill  # white would be no square
-        ones[second + space.ops.index(op), node] = fill
+        ones[second + space.ops.index(op), node] = describe(op)[1].solid
     columns = [float(k) for k in range(nodes)] + [second + k for k in range(operations)]
     for x, y in itertools.product(columns, range(nodes)):
         colour = ones.get((x, y), "none")
